@@ -1,0 +1,1 @@
+"""The model: virtual hosts, exchanges, bindings, queues, consumers and messages, without I/O or protocol."""

@@ -1,0 +1,53 @@
+"""A consumer as a queue sees it: something that takes messages while it is not blocked.
+
+The session implements it. A queue calls `deliver` or `hand_over` only for a consumer that is not blocked, and
+looks at `blocked` again right after; who unblocks a consumer tells the queue (`Queue.activate`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from amqp_broker.broker.message import Message, QueueEntry
+from amqp_broker.content.table import Field
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.queue import Queue
+
+
+class Consumer(ABC):
+    """tag: the consumer tag. no_ack: messages count as acknowledged when sent. priority: `x-priority`.
+
+    blocked: must not be given messages now (prefetch reached, or its connection has no room).
+    waiting: stands in its queue's line of consumers; only the queue sets it.
+    """
+
+    __slots__ = ("arguments", "blocked", "exclusive", "no_ack", "priority", "queue", "tag", "waiting")
+
+    def __init__(
+        self, tag: str, queue: Queue, no_ack: bool, exclusive: bool, arguments: dict[str, Field]
+    ) -> None:
+        self.tag: str = tag
+        self.queue: Queue = queue
+        self.no_ack: bool = no_ack
+        self.exclusive: bool = exclusive
+        self.arguments: dict[str, Field] = arguments
+        self.priority: int = 0
+        priority = arguments.get("x-priority")
+        if priority is not None and isinstance(priority.value, int):
+            self.priority = priority.value
+        self.blocked: bool = False
+        self.waiting: bool = False
+
+    @abstractmethod
+    def deliver(self, entry: QueueEntry) -> None:
+        """Send an entry that stays unacknowledged until the client settles it. May set `blocked`."""
+
+    @abstractmethod
+    def hand_over(self, message: Message, redelivered: bool) -> None:
+        """Send a message for good (a no-ack consumer). May set `blocked`."""
+
+    @abstractmethod
+    def cancelled(self) -> None:
+        """The queue is gone or gave the consumer up; it gets nothing more."""

@@ -1,0 +1,120 @@
+"""Durable topology as plain data: written to the store as it changes, and read back at a start.
+
+Keys are numbers that are never reused, so that a definition costs the store the same whatever its names are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, new_exchange
+from amqp_broker.broker.ports import Definition, Store, StoredQueue
+from amqp_broker.broker.queue import Queue
+from amqp_broker.content.table import Field, read_table, write_table
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.vhost import VirtualHost
+
+
+class DefinitionWriter:
+    """Gives definitions their keys and puts them into the store."""
+
+    __slots__ = ("next_key", "store")
+
+    def __init__(self, store: Store) -> None:
+        self.store: Store = store
+        self.next_key: int = 1
+
+    def new_key(self) -> bytes:
+        key = self.next_key
+        self.next_key = key + 1
+        return key.to_bytes(8, "big")
+
+    def seen(self, key: bytes) -> None:
+        """A start found this key in use."""
+        self.next_key = max(self.next_key, int.from_bytes(key, "big") + 1)
+
+    def put_exchange(self, exchange: Exchange) -> None:
+        exchange.definition = exchange.definition or self.new_key()
+        value: dict[str, object] = {
+            "vhost": exchange.vhost_name,
+            "name": exchange.name,
+            "type": exchange.kind,
+            "auto_delete": exchange.auto_delete,
+            "internal": exchange.internal,
+            "arguments": write_table(exchange.arguments),
+        }
+        self.store.put_definition(Definition("exchange", exchange.definition, value))
+
+    def put_queue(self, queue: Queue) -> None:
+        queue.definition = queue.definition or self.new_key()
+        value: dict[str, object] = {
+            "vhost": queue.vhost_name,
+            "name": queue.name,
+            "store_id": queue.store_id,
+            "auto_delete": queue.auto_delete,
+            "arguments": write_table(queue.arguments),
+        }
+        self.store.put_definition(Definition("queue", queue.definition, value))
+
+    def put_binding(self, binding: Binding) -> None:
+        binding.definition = binding.definition or self.new_key()
+        value: dict[str, object] = {
+            "vhost": binding.source.vhost_name,
+            "source": binding.source.name,
+            "to_exchange": isinstance(binding.destination, Exchange),
+            "destination": binding.destination.name,
+            "routing_key": binding.routing_key,
+            "arguments": write_table(binding.arguments),
+        }
+        self.store.put_definition(Definition("binding", binding.definition, value))
+
+    def delete(self, kind: str, key: bytes) -> None:
+        self.store.delete_definition(kind, key)
+
+
+def restore_exchange(vhost: VirtualHost, definition: Definition) -> None:
+    value = definition.value
+    kind = cast(str, value["type"])
+    if kind not in EXCHANGE_TYPES:
+        raise ValueError(f"exchange '{value['name']}' in vhost '{vhost.name}' has unknown type '{kind}'")
+    exchange = new_exchange(kind, cast(str, value["name"]), vhost.name, _arguments(value))
+    exchange.durable = True
+    exchange.auto_delete = cast(bool, value["auto_delete"])
+    exchange.internal = cast(bool, value["internal"])
+    exchange.definition = definition.key
+    vhost.add_exchange(exchange)
+
+
+def restore_queue(vhost: VirtualHost, definition: Definition, stored: dict[int, StoredQueue]) -> Queue:
+    value = definition.value
+    queue = Queue(cast(str, value["name"]), vhost.name, True, _arguments(value), vhost.store)
+    queue.auto_delete = cast(bool, value["auto_delete"])
+    queue.store_id = cast(int, value["store_id"])
+    queue.definition = definition.key
+    found = stored.pop(queue.store_id, None)
+    if found is not None:
+        queue.recovered(found)
+    vhost.add_queue(queue)
+    return queue
+
+
+def restore_binding(vhost: VirtualHost, definition: Definition) -> None:
+    """A binding whose ends are not both there is left out: its end was deleted in the same batch or not durable."""
+    value = definition.value
+    source = vhost.exchanges.get(cast(str, value["source"]))
+    name = cast(str, value["destination"])
+    destination: Queue | Exchange | None
+    if cast(bool, value["to_exchange"]):
+        destination = vhost.exchanges.get(name)
+    else:
+        destination = vhost.queues.get(name)
+    if source is None or destination is None:
+        return
+    binding = Binding(source, destination, cast(str, value["routing_key"]), _arguments(value))
+    binding.definition = definition.key
+    vhost.add_binding(binding)
+
+
+def _arguments(value: dict[str, object]) -> dict[str, Field]:
+    return read_table(cast(bytes, value["arguments"]), 0)[0]

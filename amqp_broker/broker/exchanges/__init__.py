@@ -1,0 +1,1 @@
+"""The routing structures behind the exchange types that need more than a dictionary."""

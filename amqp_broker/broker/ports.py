@@ -1,0 +1,128 @@
+"""The contract between the model and whatever makes it durable.
+
+The model calls a `Store` in the middle of a turn, synchronously; nothing here waits. Changes gather in the
+current batch, whose number is `Store.batch`. The server takes the batch away (`seal`), has it written in one
+transaction, and reports it (`committed`); only then do the waiters of that batch speak to their clients.
+A batch never splits a turn, so whatever one turn changes becomes durable together or not at all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.message import QueueEntry
+
+
+class CommitWaiter(ABC):
+    """Someone who owes a client an answer once a batch is durable."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def committed(self, batch: int) -> None:
+        """Called once for each batch it waited on, in rising order, after that batch is durable."""
+
+
+class Definition:
+    """A durable exchange, queue, binding or other named thing, as the store keeps it.
+
+    kind: one of "vhost", "exchange", "queue", "binding", "user", ...: the store does not interpret it.
+    key: identifies it within its kind; value: msgpack-able plain data (dict, list, str, bytes, int, bool, None).
+    """
+
+    __slots__ = ("key", "kind", "value")
+
+    def __init__(self, kind: str, key: bytes, value: dict[str, object]) -> None:
+        self.kind: str = kind
+        self.key: bytes = key
+        self.value: dict[str, object] = value
+
+
+class StoredQueue:
+    """What the store holds for one queue id after a start: see `Store.recover`.
+
+    first_seq and last_seq bound the entries; watermark: entries with a seq below it had been handed out.
+    """
+
+    __slots__ = ("body_bytes", "count", "first_seq", "last_seq", "watermark")
+
+    def __init__(self, first_seq: int, last_seq: int, count: int, body_bytes: int, watermark: int) -> None:
+        self.first_seq: int = first_seq
+        self.last_seq: int = last_seq
+        self.count: int = count
+        self.body_bytes: int = body_bytes
+        self.watermark: int = watermark
+
+
+class StoredEntry:
+    """One entry read back by `Store.read`; the caller builds its QueueEntry from it (batch RECOVERED)."""
+
+    __slots__ = ("address", "body", "deliveries", "expiry", "header", "seq", "store_id")
+
+    def __init__(self, seq: int, address: bytes, header: bytes, body: bytes) -> None:
+        self.seq: int = seq
+        self.address: bytes = address
+        self.header: bytes = header
+        self.body: bytes = body
+        self.deliveries: int = 0
+        self.expiry: int = 0
+        self.store_id: int = 0
+
+
+class Store(ABC):
+    """Keeps durable definitions and the persistent messages of durable queues."""
+
+    batch: int
+
+    @abstractmethod
+    def recover(self) -> tuple[list[Definition], dict[int, StoredQueue]]:
+        """Everything that was durable, once, before the first change. Definitions come in key order by kind."""
+
+    @abstractmethod
+    def read(self, queue_id: int, first_seq: int, limit: int) -> list[StoredEntry]:
+        """Up to `limit` durable entries with seq >= first_seq, in seq order, stopping early near 4 MiB of bodies.
+
+        Only what committed batches hold is seen. At least one entry is returned if there is one.
+        """
+
+    @abstractmethod
+    def put(self, queue_id: int, entry: QueueEntry) -> None:
+        """Add an entry to the current batch and set `entry.batch`. Called in rising seq order for a queue."""
+
+    @abstractmethod
+    def delete(self, queue_id: int, entry: QueueEntry) -> None:
+        """Remove an entry that was put, or read back; one that is still in the current batch is never written."""
+
+    @abstractmethod
+    def delete_range(self, queue_id: int, first_seq: int, last_seq: int) -> None:
+        """Remove every durable entry with first_seq <= seq <= last_seq that no batch of this run holds."""
+
+    @abstractmethod
+    def delete_queue(self, queue_id: int) -> None:
+        """Remove all entries of a queue id, which will not be used again. Space is given back in the background."""
+
+    @abstractmethod
+    def mark_delivered(self, queue_id: int, seq: int) -> None:
+        """Entries up to seq have been handed out; kept lazily: it rides with a batch that is written anyway."""
+
+    @abstractmethod
+    def put_definition(self, definition: Definition) -> None:
+        """Create or replace a definition in the current batch."""
+
+    @abstractmethod
+    def delete_definition(self, kind: str, key: bytes) -> None:
+        """Remove a definition; no error if there is none."""
+
+    @abstractmethod
+    def wait(self, waiter: CommitWaiter) -> int:
+        """Have `waiter.committed` called when the current batch is durable; returns that batch's number.
+
+        A waiter that asks several times in one batch is called once. Makes the batch urgent: a batch without
+        a waiter holds only removals or work nobody waits for and may be written a few milliseconds later.
+        """
+
+    @abstractmethod
+    def next_queue_id(self) -> int:
+        """A queue id (1 to 2^32-1) never returned before, also not before a restart."""

@@ -1,0 +1,375 @@
+"""A virtual host: its exchanges, queues and bindings, and the verbs that change them.
+
+Sessions, the configuration and whatever else manages topology call the same verbs, which check names, arguments
+and equivalence and make durable what is durable. Permissions are the caller's business. A route once found
+stays right until `generation` changes.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING, Final
+
+from amqp_broker.broker.arguments import (
+    QUEUE_ARGUMENTS,
+    check_equivalent_arguments,
+    check_equivalent_flag,
+    check_queue_arguments,
+    inequivalent,
+    name_argument,
+)
+from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, new_exchange
+from amqp_broker.broker.queue import Queue
+from amqp_broker.content.header import ContentHeader
+from amqp_broker.content.table import Field
+from amqp_broker.errors import (
+    access_refused,
+    command_invalid,
+    exchange_in,
+    no_exchange,
+    no_queue,
+    precondition_failed,
+    queue_in,
+    resource_locked,
+)
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.definitions import DefinitionWriter
+    from amqp_broker.broker.ports import Store
+
+PREDECLARED: Final = {
+    "": "direct",
+    "amq.direct": "direct",
+    "amq.fanout": "fanout",
+    "amq.headers": "headers",
+    "amq.match": "headers",
+    "amq.topic": "topic",
+    "amq.rabbitmq.trace": "topic",
+}
+RESERVED_PREFIX: Final = "amq."
+QUEUE_ARGUMENT_NAMES: Final = list(QUEUE_ARGUMENTS)
+
+
+class VirtualHost:
+    """generation: changes with every change of topology; what was derived from an earlier one is void."""
+
+    __slots__ = ("definitions", "exchanges", "generation", "name", "queues", "store")
+
+    def __init__(self, name: str, store: Store, definitions: DefinitionWriter) -> None:
+        self.name: str = name
+        self.store: Store = store
+        self.definitions: DefinitionWriter = definitions
+        self.exchanges: dict[str, Exchange] = {}
+        self.queues: dict[str, Queue] = {}
+        self.generation: int = 1
+        for exchange_name, kind in PREDECLARED.items():
+            exchange = new_exchange(kind, exchange_name, name, {})
+            exchange.durable = True
+            exchange.internal = exchange_name == "amq.rabbitmq.trace"
+            self.exchanges[exchange_name] = exchange
+
+    # -- looking up
+
+    def exchange(self, name: str) -> Exchange:
+        """Raises SoftError 404."""
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            raise no_exchange(name, self.name)
+        return exchange
+
+    def queue(self, name: str, connection: object) -> Queue:
+        """A queue that `connection` may use. Raises SoftError 404; 405 if it is another connection's exclusive queue."""
+        queue = self.queues.get(name)
+        if queue is None:
+            raise no_queue(name, self.name)
+        if queue.owner is not None and queue.owner is not connection:
+            raise resource_locked(queue_in(name, self.name))
+        return queue
+
+    def route(self, exchange: Exchange, routing_key: str, header: ContentHeader) -> list[Queue]:
+        """The queues a message reaches, each once. Next step: `Queue.publish` for each.
+
+        Bindings between exchanges are followed, cycles ignored; an exchange that matches nothing passes the
+        message to its alternate exchange.
+        """
+        if exchange.name == "":
+            queue = self.queues.get(routing_key)
+            return [] if queue is None else [queue]
+        queues: dict[Queue, None] = {}
+        seen: dict[str, None] = {exchange.name: None}
+        pending: list[Exchange] = [exchange]
+        while pending:
+            source = pending.pop()
+            destinations = source.match(routing_key, header)
+            if not destinations and source.alternate is not None:
+                alternate = self.exchanges.get(source.alternate)
+                destinations = [] if alternate is None else [alternate]
+            for destination in destinations:
+                if isinstance(destination, Queue):
+                    queues[destination] = None
+                elif destination.name == "":
+                    queue = self.queues.get(routing_key)
+                    if queue is not None:
+                        queues[queue] = None
+                elif destination.name not in seen:
+                    seen[destination.name] = None
+                    pending.append(destination)
+        return list(queues)
+
+    def routes_by_headers(self, exchange: Exchange) -> bool:
+        """Whether a route from here depends on more than the routing key, so that it must not be kept."""
+        seen: dict[str, None] = {}
+        pending: list[Exchange] = [exchange]
+        while pending:
+            source = pending.pop()
+            if source.name in seen:
+                continue
+            seen[source.name] = None
+            if source.by_headers:
+                return True
+            if source.alternate is not None and source.alternate in self.exchanges:
+                pending.append(self.exchanges[source.alternate])
+            if source.to_exchanges:
+                for binding in source.bindings.values():
+                    if isinstance(binding.destination, Exchange):
+                        pending.append(binding.destination)
+        return False
+
+    # -- exchanges
+
+    def declare_exchange(
+        self, name: str, kind: str, flags: ExchangeFlags, arguments: dict[str, Field]
+    ) -> Exchange:
+        """Create an exchange, or check that the one there is equivalent (type, flags, alternate exchange).
+
+        Raises HardError 503 for an unknown type, SoftError 403 for a reserved name, 406 if inequivalent.
+        """
+        self.check_exchange_type(kind)
+        self.refuse_default_exchange(name)
+        resource = exchange_in(name, self.name)
+        exchange = self.exchanges.get(name)
+        if exchange is not None:
+            if exchange.kind != kind:
+                raise inequivalent("type", resource, f"'{kind}'", f"'{exchange.kind}'")
+            check_equivalent_flag("durable", resource, flags.durable, exchange.durable)
+            check_equivalent_flag("auto_delete", resource, flags.auto_delete, exchange.auto_delete)
+            check_equivalent_flag("internal", resource, flags.internal, exchange.internal)
+            check_equivalent_arguments(["alternate-exchange"], resource, arguments, exchange.arguments)
+            return exchange
+        if name.startswith(RESERVED_PREFIX):
+            raise access_refused(f"exchange name '{name}' contains reserved prefix '{RESERVED_PREFIX}*'")
+        name_argument("alternate-exchange", resource, arguments)
+        exchange = new_exchange(kind, name, self.name, arguments)
+        exchange.durable = flags.durable
+        exchange.auto_delete = flags.auto_delete
+        exchange.internal = flags.internal
+        self.add_exchange(exchange)
+        if exchange.durable:
+            self.definitions.put_exchange(exchange)
+        return exchange
+
+    def delete_exchange(self, name: str, if_unused: bool) -> bool:
+        """Delete an exchange and the bindings from and to it; whether anything durable changed.
+
+        A missing exchange is no error. Raises SoftError 403 for a predeclared one, 406 if it is in use.
+        """
+        self.refuse_default_exchange(name)
+        if name.startswith(RESERVED_PREFIX):
+            raise access_refused(f"deletion of system {exchange_in(name, self.name)} not allowed")
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return False
+        if if_unused and exchange.bindings:
+            raise precondition_failed(exchange_in(name, self.name) + " in use")
+        self._remove_exchange(exchange)
+        return exchange.durable
+
+    def check_exchange_type(self, kind: str) -> None:
+        """Raises HardError 503 for a type that does not exist."""
+        if kind not in EXCHANGE_TYPES:
+            raise command_invalid(f"unknown exchange type '{kind}'")
+
+    def refuse_default_exchange(self, name: str) -> None:
+        """Raises SoftError 403 for the default exchange, which nobody may change."""
+        if name == "":
+            raise access_refused("operation not permitted on the default exchange")
+
+    def add_exchange(self, exchange: Exchange) -> None:
+        self.exchanges[exchange.name] = exchange
+        self.generation += 1
+
+    def _remove_exchange(self, exchange: Exchange) -> None:
+        del self.exchanges[exchange.name]
+        self.generation += 1
+        for binding in list(exchange.bindings.values()):
+            self._remove_binding(binding)
+        self._remove_incoming(exchange.incoming)
+        if exchange.definition:
+            self.definitions.delete("exchange", exchange.definition)
+
+    # -- bindings
+
+    def bind(
+        self, source: Exchange, destination: Queue | Exchange, routing_key: str, arguments: dict[str, Field]
+    ) -> bool:
+        """Add a binding; one that is there already is no error. Whether anything durable changed.
+
+        Raises SoftError 406 for arguments that the exchange's type cannot use.
+        """
+        binding = Binding(source, destination, routing_key, arguments)
+        key = binding.key()
+        if key in source.bindings:
+            return False
+        source.check_binding(routing_key, arguments)
+        self.add_binding(binding)
+        durable = source.durable and destination.durable and _is_kept(destination)
+        if durable:
+            self.definitions.put_binding(binding)
+        return durable
+
+    def unbind(
+        self, source: Exchange, destination: Queue | Exchange, routing_key: str, arguments: dict[str, Field]
+    ) -> bool:
+        """Remove a binding; a missing one is no error. Whether anything durable changed."""
+        binding = source.bindings.get(Binding(source, destination, routing_key, arguments).key())
+        if binding is None:
+            return False
+        destination.incoming.remove(binding)
+        self._remove_binding(binding)
+        self._delete_if_unused(source)
+        return binding.definition != b""
+
+    def add_binding(self, binding: Binding) -> None:
+        binding.source.bindings[binding.key()] = binding
+        binding.source.add(binding)
+        binding.destination.incoming.append(binding)
+        if isinstance(binding.destination, Exchange):
+            binding.source.to_exchanges += 1
+        self.generation += 1
+
+    def _remove_binding(self, binding: Binding) -> None:
+        """Take a binding out of its source; who calls takes it out of its destination's `incoming`."""
+        del binding.source.bindings[binding.key()]
+        binding.source.remove(binding)
+        if isinstance(binding.destination, Exchange):
+            binding.source.to_exchanges -= 1
+        self.generation += 1
+        if binding.definition:
+            self.definitions.delete("binding", binding.definition)
+
+    def _remove_incoming(self, incoming: list[Binding]) -> None:
+        """Remove the bindings to something that goes away, and the auto-delete exchanges it leaves unused."""
+        sources: dict[str, Exchange] = {}
+        for binding in incoming:
+            if binding.source.bindings.get(binding.key()) is binding:
+                self._remove_binding(binding)
+                sources[binding.source.name] = binding.source
+        incoming.clear()
+        for source in sources.values():
+            self._delete_if_unused(source)
+
+    def _delete_if_unused(self, exchange: Exchange) -> None:
+        if exchange.auto_delete and not exchange.bindings and self.exchanges.get(exchange.name) is exchange:
+            self._remove_exchange(exchange)
+
+    # -- queues
+
+    def declare_queue(
+        self, name: str, flags: QueueFlags, arguments: dict[str, Field], connection: object
+    ) -> Queue:
+        """Create a queue ("" has a name made up), or check that the one there is equivalent.
+
+        Raises SoftError 403 for a reserved name, 405 for another connection's exclusive queue, 406 if the
+        arguments are invalid or inequivalent.
+        """
+        owner = connection if flags.exclusive else None
+        queue = self.queues.get(name) if name else None
+        resource = queue_in(name, self.name)
+        if queue is not None:
+            if queue.owner is not owner:
+                raise resource_locked(resource)
+            check_equivalent_flag("durable", resource, flags.durable, queue.durable)
+            check_equivalent_flag("auto_delete", resource, flags.auto_delete, queue.auto_delete)
+            check_equivalent_arguments(QUEUE_ARGUMENT_NAMES, resource, arguments, queue.arguments)
+            return queue
+        if name.startswith(RESERVED_PREFIX):
+            raise access_refused(f"queue name '{name}' contains reserved prefix '{RESERVED_PREFIX}*'")
+        name = name or self._generated_name()
+        name_argument("x-dead-letter-exchange", resource, arguments)
+        check_queue_arguments(queue_in(name, self.name), arguments)
+        queue = Queue(name, self.name, flags.durable, arguments, self.store)
+        queue.auto_delete = flags.auto_delete
+        queue.owner = owner
+        self.add_queue(queue)
+        if queue.durable and not flags.exclusive:
+            queue.store_id = self.store.next_queue_id()
+            self.definitions.put_queue(queue)
+        return queue
+
+    def delete_queue(self, queue: Queue, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue with its bindings and messages; how many messages were ready.
+
+        Its consumers are cancelled. Raises SoftError 406 if it is in use or not empty.
+        """
+        resource = queue_in(queue.name, self.name)
+        if if_unused and queue.consumers:
+            raise precondition_failed(resource + " in use")
+        if if_empty and queue.ready_count():
+            raise precondition_failed(resource + " not empty")
+        count = queue.ready_count()
+        del self.queues[queue.name]
+        self.generation += 1
+        self._remove_incoming(queue.incoming)
+        if queue.definition:
+            self.definitions.delete("queue", queue.definition)
+            self.store.delete_queue(queue.store_id)
+        queue.delete()
+        return count
+
+    def consumer_gone(self, queue: Queue) -> None:
+        """A consumer was cancelled or its channel closed: an auto-delete queue goes with its last consumer."""
+        if queue.auto_delete and not queue.consumers and not queue.deleted:
+            self.delete_queue(queue)
+
+    def delete_exclusive(self, connection: object) -> None:
+        """The connection is gone: delete its exclusive queues."""
+        for queue in [queue for queue in self.queues.values() if queue.owner is connection]:
+            self.delete_queue(queue)
+
+    def add_queue(self, queue: Queue) -> None:
+        self.queues[queue.name] = queue
+        self.generation += 1
+
+    def _generated_name(self) -> str:
+        while True:
+            name = "amq.gen-" + urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+            if name not in self.queues:
+                return name
+
+
+def _is_kept(destination: Queue | Exchange) -> bool:
+    """Whether a durable destination is there after a restart: an exclusive queue is not."""
+    return isinstance(destination, Exchange) or destination.definition != b""
+
+
+class ExchangeFlags:
+    """The flags of exchange.declare."""
+
+    __slots__ = ("auto_delete", "durable", "internal")
+
+    def __init__(self, durable: bool, auto_delete: bool, internal: bool) -> None:
+        self.durable: bool = durable
+        self.auto_delete: bool = auto_delete
+        self.internal: bool = internal
+
+
+class QueueFlags:
+    """The flags of queue.declare."""
+
+    __slots__ = ("auto_delete", "durable", "exclusive")
+
+    def __init__(self, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+        self.durable: bool = durable
+        self.exclusive: bool = exclusive
+        self.auto_delete: bool = auto_delete

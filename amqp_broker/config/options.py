@@ -1,0 +1,486 @@
+"""Every option of the broker, each declared here once: type, default, allowed values, unit and advice.
+
+The sections are frozen structs, so `config.limits.connection_max` is typed and nobody can change it; what
+is said about an option beside its type stands in its annotation. The TOML reader, the environment
+variables, the flags, `conf/broker.toml` and `docs/configuration.md` derive from `options()`. Nothing here
+reads a file, and there is no global configuration: whoever needs one is given one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from amqp_broker.config.values import (
+    Address,
+    Addresses,
+    Choice,
+    Directory,
+    Duration,
+    Fraction,
+    Integer,
+    Kind,
+    Pattern,
+    Properties,
+    Property,
+    Seconds,
+    Size,
+    Switch,
+    Text,
+    Texts,
+)
+
+ENVIRONMENT_PREFIX: Final = "AMQP_BROKER_"
+MAX_SIZE: Final = 2**50
+
+
+class Option:
+    """What is declared about one option beside its name, type and default.
+
+    kind: how its value is read, checked and written. advice: a paragraph that starts with what it does.
+    flag: the flag of `amqp-broker serve` that sets it, "" if there is none. secret: never shown in a message.
+    """
+
+    def __init__(self, kind: Kind[Any], advice: str, *, flag: str = "", secret: bool = False) -> None:
+        self.kind = kind
+        self.advice = " ".join(advice.split())
+        self.flag = flag
+        self.secret = secret
+        self.path = ""
+        self.default: Any = None
+
+    @property
+    def summary(self) -> str:
+        return self.advice.partition(". ")[0].rstrip(".")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return ENVIRONMENT_PREFIX + self.path.replace(".", "_").upper()
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of the configuration file."""
+
+
+def default_directory() -> Path:
+    """/var/lib/amqp-broker for root, else amqp-broker under $XDG_DATA_HOME or ~/.local/share."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/amqp-broker")
+    home = os.environ.get("XDG_DATA_HOME", "")
+    # The XDG base directory rules have a relative path ignored.
+    return (Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()) / "amqp-broker"
+
+
+def default_cluster_name() -> str:
+    return "rabbit@" + (socket.gethostname().partition(".")[0] or "localhost")
+
+
+class ClusterName(Text):
+    """A cluster's name; "" stands for rabbit@ and this machine's name."""
+
+    def __init__(self) -> None:
+        super().__init__('a string of at most 255 bytes, or "" for rabbit@ and the host name', max_bytes=255)
+
+    def parse(self, value: object) -> str:
+        return super().parse(value) or default_cluster_name()
+
+    def toml(self, value: str) -> str:
+        return super().toml("" if value == default_cluster_name() else value)
+
+
+class Mechanisms(Texts):
+    """The authentication mechanisms that are offered, in that order."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Choice("PLAIN", "AMQPLAIN"), 'a list of "PLAIN" and "AMQPLAIN" with at least one entry', 1
+        )
+
+
+class Listeners(Section, frozen=True, kw_only=True):
+    """Where clients connect."""
+
+    tcp: Annotated[
+        tuple[Address, ...],
+        Option(
+            Addresses(),
+            """The addresses that accept AMQP connections. The default is reachable from this machine only;
+            write "0.0.0.0:5672" and "[::]:5672" to accept from everywhere, and change the default user's
+            password first. Port 0 takes a free port, which the line printed at the start names. The flags
+            --bind and --port override it: --bind replaces the list by one address, --port changes the port
+            of what is left.""",
+            flag="--bind, --port",
+        ),
+    ] = (Address("127.0.0.1", 5672),)
+    backlog: Annotated[
+        int,
+        Option(
+            Integer(1, 65535, "connections"),
+            """How many connections the system may have accepted that the broker has not taken yet. Raise it
+            if clients that all reconnect at once are refused; Linux cuts it to net.core.somaxconn.""",
+        ),
+    ] = 1024
+    nodelay: Annotated[
+        bool,
+        Option(
+            Switch(),
+            """Whether small writes are sent at once (TCP_NODELAY). The broker already joins what it has to
+            say to a connection into one write, so false buys nothing but latency.""",
+        ),
+    ] = True
+
+
+class Data(Section, frozen=True, kw_only=True):
+    """Where and how messages are kept."""
+
+    directory: Annotated[
+        Path,
+        Option(
+            Directory(default_directory()),
+            """Where durable definitions and messages are kept; it is made if it is missing. "" stands for
+            /var/lib/amqp-broker when started by root, else for amqp-broker in $XDG_DATA_HOME or
+            ~/.local/share. Only one broker can use it at a time, and it must be on a local disk: locks and
+            memory maps on network file systems cannot be trusted. A leading ~ is the home directory.""",
+            flag="--data-dir",
+        ),
+    ] = msgspec.field(default_factory=default_directory)
+    durability: Annotated[
+        str,
+        Option(
+            Choice("commit", "process"),
+            """What a publisher confirm promises. "commit": the message is on the disk (fsync) and survives
+            a power cut. "process": it has been handed to the operating system and survives a crash of the
+            broker, but not of the machine; on slow disks confirms come much sooner.""",
+        ),
+    ] = "commit"
+    map_size: Annotated[
+        int,
+        Option(
+            Size(16 * 2**20, 64 * 2**40),
+            """The most that the data directory can hold. It reserves address space, neither memory nor
+            disk, and grows by itself when it is reached; lower it only where address space is limited
+            (ulimit -v, some containers, 32-bit systems).""",
+        ),
+    ] = 2**40
+    writer: Annotated[
+        str,
+        Option(
+            Choice("process", "thread"),
+            """Who writes to the disk. "process": a child process, so that writing uses a core of its own
+            and a slow disk never holds up deliveries. "thread": a thread of the broker, for places where no
+            child process may be started; it costs throughput and confirm latency under load.""",
+        ),
+    ] = "process"
+
+
+class Permissions(Section, frozen=True, kw_only=True):
+    """What the default user may do in the default virtual host: regular expressions over resource names."""
+
+    configure: Annotated[
+        str,
+        Option(
+            Pattern(), """Exchanges and queues the default user may declare and delete. "" permits none."""
+        ),
+    ] = ".*"
+    write: Annotated[
+        str,
+        Option(Pattern(), """Exchanges it may publish to and queues it may bind. "" permits none."""),
+    ] = ".*"
+    read: Annotated[
+        str,
+        Option(Pattern(), """Queues it may consume from and exchanges it may bind to. "" permits none."""),
+    ] = ".*"
+
+
+class Auth(Section, frozen=True, kw_only=True):
+    """Who may connect. The default user and virtual host are made when the data directory is new."""
+
+    default_user: Annotated[
+        str,
+        Option(
+            Text("a string of 1 to 255 bytes", 1, 255),
+            """The name of the first user. It is made together with the default virtual host when the data
+            directory is new; changing it later changes nothing for data that exists.""",
+        ),
+    ] = "guest"
+    default_pass: Annotated[
+        str,
+        Option(
+            Text("a string of 1 to 4096 bytes", 1),
+            """Its password. Set it before the broker accepts connections from other machines, preferably by
+            the environment variable, which keeps it out of the file.""",
+            secret=True,
+        ),
+    ] = "guest"
+    default_vhost: Annotated[
+        str,
+        Option(
+            Text("a string of 1 to 255 bytes", 1, 255),
+            """The name of the first virtual host. Clients that name none ask for "/".""",
+        ),
+    ] = "/"
+    default_user_tags: Annotated[
+        tuple[str, ...],
+        Option(
+            Texts(Text("a string of 1 to 255 bytes", 1, 255), "a list of distinct tags"),
+            """The tags of the first user. They decide what it may see and change beside AMQP, and mean
+            nothing to AMQP clients themselves: administrator, monitoring, policymaker, management.""",
+        ),
+    ] = ("administrator",)
+    loopback_users: Annotated[
+        tuple[str, ...],
+        Option(
+            Texts(Text("a string of 1 to 255 bytes", 1, 255), "a list of distinct user names"),
+            """Users who may connect from this machine only. An empty list lets everybody in from
+            everywhere, which is safe only if no user still has a well-known password.""",
+        ),
+    ] = ("guest",)
+    mechanisms: Annotated[
+        tuple[str, ...],
+        Option(
+            Mechanisms(),
+            """The authentication mechanisms offered to clients, in this order. Both send the password in
+            the clear, so use TLS or a trusted network.""",
+        ),
+    ] = ("PLAIN", "AMQPLAIN")
+    default_permissions: Permissions = msgspec.field(default_factory=Permissions)
+
+
+class Protocol(Section, frozen=True, kw_only=True):
+    """What the broker offers and says during the handshake."""
+
+    heartbeat: Annotated[
+        int,
+        Option(
+            Seconds(0, 65535),
+            """The interval of heartbeats that is suggested to clients. A peer from which nothing came for
+            two intervals is taken for dead. Values below 5s close healthy connections on busy networks; 0
+            suggests none, so that only the system notices a dead peer, which can take hours.""",
+        ),
+    ] = 60
+    frame_max: Annotated[
+        int,
+        Option(
+            Size(4096, 128 * 2**20),
+            """The largest frame that is offered to clients. A larger message travels in several frames.
+            Larger frames gain little and let one connection hold up the others for longer.""",
+        ),
+    ] = 131072
+    channel_max: Annotated[
+        int,
+        Option(
+            Integer(1, 65535, "channels"),
+            """The most channels a connection may open. It stops a client that opens channels and forgets
+            them; a healthy one needs a few per thread.""",
+        ),
+    ] = 2047
+    max_message_size: Annotated[
+        int,
+        Option(
+            Size(1, 512 * 2**20),
+            """The largest message body that is accepted; a larger one closes the channel with 406
+            PRECONDITION_FAILED. A message lies in memory whole while it is received, so a few hundred
+            publishers of the largest size need that many times as much memory.""",
+        ),
+    ] = 128 * 2**20
+    handshake_timeout: Annotated[
+        float,
+        Option(
+            Duration(0.1, 600),
+            """How long a client may take from connecting to having opened its virtual host. It keeps port
+            scanners and half-open connections from piling up; raise it for clients behind very slow
+            links.""",
+        ),
+    ] = 10.0
+    product: Annotated[
+        str,
+        Option(
+            Text("a string of 1 to 255 bytes", 1, 255),
+            """The product that is announced. Several clients switch their behaviour on this name, so leave
+            it unless you know that yours do not. The broker's own name and version are announced beside
+            it.""",
+        ),
+    ] = "RabbitMQ"
+    version: Annotated[
+        str,
+        Option(
+            Text("a string of 1 to 255 bytes", 1, 255),
+            """The product version that is announced. Clients use it to choose features: announce a version
+            whose behaviour you want from them.""",
+        ),
+    ] = "3.13.7"
+    cluster_name: Annotated[
+        str,
+        Option(
+            ClusterName(),
+            """The name of the cluster that is announced. It helps people to see which broker a client is
+            connected to. "" stands for rabbit@ followed by this machine's name.""",
+        ),
+    ] = msgspec.field(default_factory=default_cluster_name)
+    server_properties: Annotated[
+        Mapping[str, Property],
+        Option(
+            Properties(),
+            """More properties to announce to clients, such as { region = "eu" }. They come last and replace
+            what the broker says under the same name.""",
+        ),
+    ] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """How much of the machine clients may use."""
+
+    connection_max: Annotated[
+        int,
+        Option(
+            Integer(0, 10_000_000, "connections"),
+            """The most client connections at a time; 0 sets no limit. Each takes a file descriptor, so the
+            system's limit (ulimit -n) bounds them too.""",
+        ),
+    ] = 0
+    consumer_max_per_channel: Annotated[
+        int,
+        Option(
+            Integer(0, 10_000_000, "consumers"),
+            """The most consumers on one channel; 0 sets no limit. A limit of a few thousand finds clients
+            that subscribe in a loop and forget to cancel.""",
+        ),
+    ] = 0
+    consumer_timeout: Annotated[
+        float,
+        Option(
+            Duration(0, 30 * 86400),
+            """How long a consumer may leave a delivery unacknowledged. After that its channel is closed
+            with 406 PRECONDITION_FAILED and the message returns to its queue. Set it above the longest job
+            your consumers do before they acknowledge; 0 lets them hold a message for ever. It is looked at
+            once a minute.""",
+        ),
+    ] = 1800.0
+    memory_high_watermark_relative: Annotated[
+        float,
+        Option(
+            Fraction(),
+            """The share of the machine's memory (or of its container's limit) at which connections that
+            publish are blocked until consumers have caught up. 0 switches the check off. Above 0.6 there
+            may be too little left for the system to cache the disk.""",
+        ),
+    ] = 0.4
+    memory_high_watermark_absolute: Annotated[
+        int,
+        Option(
+            Size(0, MAX_SIZE),
+            """The same as a fixed size, which takes precedence if it is not 0. Prefer it where the broker
+            shares a machine with others.""",
+        ),
+    ] = 0
+    disk_free_limit: Annotated[
+        int,
+        Option(
+            Size(0, MAX_SIZE),
+            """The free space on the data directory's file system below which connections that publish are
+            blocked. The default only keeps the broker from failing outright; in production leave room for
+            several minutes of your peak publishing rate. 0 switches the check off.""",
+        ),
+    ] = 50_000_000
+    uncommitted_max: Annotated[
+        int,
+        Option(
+            Size(65536, MAX_SIZE),
+            """How many bytes of persistent messages may wait for the disk before connections that publish
+            pause. It bounds the memory that a slow disk costs. One message larger than this still passes,
+            alone.""",
+        ),
+    ] = 64 * 2**20
+    output_high_watermark: Annotated[
+        int,
+        Option(
+            Size(4096, 2**30),
+            """How many bytes may wait to be sent to one connection before queues stop delivering to it.
+            Larger values let one slow consumer hold more messages and memory; smaller ones cost
+            throughput.""",
+        ),
+    ] = 2**20
+    output_low_watermark: Annotated[
+        int,
+        Option(
+            Size(0, 2**30),
+            """Delivery to a connection that had reached the high watermark goes on once this few bytes
+            wait. It may not be above the high watermark.""",
+        ),
+    ] = 256 * 1024
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """What the broker says about itself."""
+
+    level: Annotated[
+        str,
+        Option(
+            Choice("debug", "info", "warning", "error"),
+            """The least important messages that are logged. "info" writes a line per connection; choose
+            "warning" if clients connect for every message they send.""",
+            flag="--log-level",
+        ),
+    ] = "info"
+    file: Annotated[
+        str,
+        Option(
+            Text(),
+            """The file that log lines are appended to; "" writes them to standard error, which is what
+            systemd and containers expect. Lines are only appended: rotate it by copying and truncating.""",
+        ),
+    ] = ""
+    format: Annotated[
+        str,
+        Option(
+            Choice("text", "json"),
+            """The form of a log line: "text" for people, "json" (an object a line) for collectors.""",
+        ),
+    ] = "text"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole configuration. `Config()` is the default one."""
+
+    listeners: Listeners = msgspec.field(default_factory=Listeners)
+    data: Data = msgspec.field(default_factory=Data)
+    auth: Auth = msgspec.field(default_factory=Auth)
+    protocol: Protocol = msgspec.field(default_factory=Protocol)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    log: Log = msgspec.field(default_factory=Log)
+
+
+@cache
+def sections() -> Mapping[str, type[Section]]:
+    """The struct of each table by its dotted path, in the order of declaration; "" is the whole."""
+    return dict(_sections("", Config))
+
+
+@cache
+def options() -> Mapping[str, Option]:
+    """Every option by its dotted path, in the order of declaration."""
+    found: dict[str, Option] = {}
+    for prefix, section in sections().items():
+        defaults = section()
+        for name, hint in get_type_hints(section, include_extras=True).items():
+            if get_origin(hint) is Annotated:
+                option: Option = get_args(hint)[1]
+                option.path = f"{prefix}.{name}"
+                option.default = getattr(defaults, name)
+                found[option.path] = option
+    return found
+
+
+def _sections(prefix: str, section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    yield prefix, section
+    for name, hint in get_type_hints(section).items():
+        if isinstance(hint, type) and issubclass(hint, Section):
+            yield from _sections(f"{prefix}.{name}" if prefix else name, hint)

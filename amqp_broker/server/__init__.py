@@ -1,0 +1,1 @@
+"""The outer shell: sockets, tasks, signals, and the loop that makes a turn durable and sends its answers."""

@@ -1,0 +1,80 @@
+"""Memory and disk: when one runs short, connections that publish are blocked until it is over.
+
+The texts of the reasons are RabbitMQ's. Looked at once a second; nothing here touches a message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from amqp_broker.config import Limits
+
+_log = logging.getLogger(__name__)
+
+LOW_MEMORY: Final = "low on memory"
+LOW_DISK: Final = "low on disk"
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def machine_memory() -> int:
+    """Octets of memory of the machine, or of its container if that has less."""
+    total = _PAGE * os.sysconf("SC_PHYS_PAGES")
+    for path in _CGROUP_LIMITS:
+        try:
+            limit = int(Path(path).read_text())
+        except (OSError, ValueError):
+            continue
+        total = min(total, limit)
+    return total
+
+
+class Watch:
+    """memory_limit, disk_limit: octets, 0 to switch that alarm off."""
+
+    def __init__(self, directory: str, limits: Limits) -> None:
+        self.memory_limit = limits.memory_high_watermark_absolute or int(
+            machine_memory() * limits.memory_high_watermark_relative
+        )
+        self.disk_limit = limits.disk_free_limit
+        self._directory = directory
+        self._statm = (
+            open("/proc/self/statm", "rb", buffering=0) if os.path.exists("/proc/self/statm") else None
+        )
+        self._on: list[str] = []
+
+    def resident(self) -> int:
+        """Octets of memory this process has resident; 0 where that cannot be told."""
+        if self._statm is None:
+            return 0
+        self._statm.seek(0)
+        return int(self._statm.read().split()[1]) * _PAGE
+
+    def reasons(self) -> list[str]:
+        """The alarms that are on now, logging each change."""
+        found: list[str] = []
+        resident = self.resident() if self.memory_limit else 0
+        if resident > self.memory_limit:
+            found.append(LOW_MEMORY)
+        stat = os.statvfs(self._directory)
+        free = stat.f_bavail * stat.f_frsize
+        if self.disk_limit and free < self.disk_limit:
+            found.append(LOW_DISK)
+        if found != self._on:
+            _log.warning(
+                "alarms: %s (resident memory %d of %d octets, %d octets of disk free, limit %d)",
+                ", ".join(found) or "none",
+                resident,
+                self.memory_limit,
+                free,
+                self.disk_limit,
+            )
+            self._on = found
+        return found
+
+    def close(self) -> None:
+        if self._statm is not None:
+            self._statm.close()

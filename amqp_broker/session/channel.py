@@ -1,0 +1,293 @@
+"""A channel: its state, and the dispatch of its methods to their handlers.
+
+The handlers stand beside this file by noun: `publishing` (publish, return, confirm, tx), `delivery` (qos,
+consume, cancel, get, ack, nack, reject, recover) and `topology` (exchange, queue). A reply that promises durability
+is held, with all that follows it on this channel, until the batch it depends on is committed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from pamqp import commands
+from pamqp.base import Frame as Method
+
+from amqp_broker.broker.access import User
+from amqp_broker.broker.consumer import Consumer
+from amqp_broker.broker.message import QueueEntry
+from amqp_broker.broker.ports import CommitWaiter, Store
+from amqp_broker.broker.queue import Queue
+from amqp_broker.broker.vhost import VirtualHost
+from amqp_broker.content.header import ContentHeader
+from amqp_broker.errors import not_found, not_implemented
+from amqp_broker.session import delivery, publishing, topology
+from amqp_broker.session.consumer import ChannelConsumer
+from amqp_broker.session.transaction import Transaction
+from amqp_broker.wire.methods import FRAME_HEAD, decode_method, method_frame
+from amqp_broker.wire.reader import Publish
+
+if TYPE_CHECKING:
+    from amqp_broker.session.connection import Connection
+
+ACCESS_REQUEST: Final = 0x001E000A
+ACCESS_REQUEST_OK: Final = b"\x00\x1e\x00\x0b\x00\x01"
+
+
+class KnownPublish(Publish):
+    """A publish and what was found out for it: see `publishing.publish`.
+
+    generation: of the virtual host when `queues` was found; 0 if it must be found for each message.
+    durable: whether one of the queues is durable.
+    """
+
+    __slots__ = ("channel", "durable", "generation", "queues")
+
+    def __init__(self, channel: Channel, payload: bytes) -> None:
+        super().__init__(channel.channel_id, payload)
+        self.channel: Channel = channel
+        self.generation: int = 0
+        self.queues: list[Queue] = []
+        self.durable: bool = False
+
+
+class Channel(CommitWaiter):
+    """open: neither closed nor failed. out: where its frames go, the connection's output or, while held, a segment.
+
+    delivery_tag: of the last delivery. unacked: by delivery tag, in the order of the tags but for what a
+    rollback put back. first_unacked: no tag below it is outstanding. prefetched: outstanding deliveries to consumers.
+    default_prefetch: for consumers to come; prefetch: shared by all consumers; 0 for no limit.
+    confirm_seq: number of the last publish in confirm mode, confirmed: of the last one confirmed.
+    unconfirmed: [batch, last number] for each store batch that publishes wait for.
+    last_queue: name of the queue declared last, which an empty name stands for.
+    """
+
+    __slots__ = (
+        "channel_id",
+        "confirm_due",
+        "confirm_mode",
+        "confirm_seq",
+        "confirmed",
+        "connection",
+        "consumers",
+        "default_prefetch",
+        "delivery_tag",
+        "first_unacked",
+        "held",
+        "last_queue",
+        "open",
+        "out",
+        "prefetch",
+        "prefetched",
+        "store",
+        "transaction",
+        "unacked",
+        "unconfirmed",
+        "user",
+        "vhost",
+    )
+
+    def __init__(self, connection: Connection, channel_id: int, vhost: VirtualHost, user: User) -> None:
+        self.connection: Connection = connection
+        self.channel_id: int = channel_id
+        self.vhost: VirtualHost = vhost
+        self.user: User = user
+        self.store: Store = vhost.store
+        self.open: bool = True
+        self.out: list[bytes] = connection.output
+        self.held: deque[tuple[int, list[bytes]]] = deque()
+        self.consumers: dict[str, ChannelConsumer] = {}
+        self.delivery_tag: int = 0
+        self.unacked: dict[int, QueueEntry] = {}
+        self.first_unacked: int = 1
+        self.prefetched: int = 0
+        self.prefetch: int = 0
+        self.default_prefetch: int = 0
+        self.confirm_mode: bool = False
+        self.confirm_seq: int = 0
+        self.confirmed: int = 0
+        self.confirm_due: int = 0
+        self.unconfirmed: deque[list[int]] = deque()
+        self.transaction: Transaction | None = None
+        self.last_queue: str = ""
+
+    # -- the hot methods; each goes straight to its handler
+
+    def publish(
+        self, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[bytes] | None
+    ) -> None:
+        publishing.publish(self, known, header, body, chunks)
+
+    def ack(self, delivery_tag: int, multiple: bool) -> None:
+        delivery.acknowledge(self, delivery_tag, multiple)
+
+    def handle(self, index: int, payload: bytes) -> None:
+        """Decode a method and run its handler.
+
+        Raises AmqpError: the handler's, 540 or 501 from decoding, 540 for a method that clients must not send.
+        """
+        if index == ACCESS_REQUEST:
+            self.send_payload(ACCESS_REQUEST_OK)
+            return
+        method = decode_method(payload)
+        handler = _HANDLERS.get(index)
+        if handler is None:
+            raise not_implemented("unimplemented method")
+        handler(self, method)
+
+    # -- replies
+
+    def send(self, frame: bytes) -> None:
+        self.out.append(frame)
+        self.connection.output_size += len(frame)
+        self.connection.mark_dirty()
+
+    def send_payload(self, payload: bytes) -> None:
+        """A method frame with this payload."""
+        self.send(FRAME_HEAD(1, self.channel_id, len(payload)) + payload + b"\xce")
+
+    def reply(self, method: Method) -> None:
+        self.send(method_frame(self.channel_id, method))
+
+    def reply_when_durable(self, method: Method) -> None:
+        """Hold this reply, and all later output of the channel, until what was changed so far is durable."""
+        batch = self.store.wait(self)
+        if not self.held or self.held[len(self.held) - 1][0] != batch:
+            self.out = []
+            self.held.append((batch, self.out))
+        self.reply(method)
+
+    def committed(self, batch: int) -> None:
+        """A batch this channel waited for is durable: let the replies that depend on it go, and the confirms."""
+        output = self.connection.output
+        while self.held and self.held[0][0] <= batch:
+            output.extend(self.held.popleft()[1])
+            self.connection.mark_dirty()
+        if not self.held:
+            self.out = output
+        unconfirmed = self.unconfirmed
+        due = 0
+        while unconfirmed and unconfirmed[0][0] <= batch:
+            due = unconfirmed.popleft()[1]
+        if due:
+            self._confirm_up_to(due)
+
+    def send_confirms(self) -> None:
+        """End of the turn: confirm the publishes that wait for nothing."""
+        due = self.confirm_due
+        self.confirm_due = 0
+        if due and not self.unconfirmed:
+            self._confirm_up_to(due)
+
+    def _confirm_up_to(self, seq: int) -> None:
+        if not self.open or seq <= self.confirmed:
+            return
+        multiple = b"\x01" if seq - self.confirmed > 1 else b"\x00"
+        self.confirmed = seq
+        self.send_payload(b"\x00\x3c\x00\x50" + seq.to_bytes(8, "big") + multiple)
+
+    # -- names
+
+    def queue_name(self, name: str) -> str:
+        """The name, or for an empty one that of the queue declared last. Raises SoftError 404 if there is none."""
+        if name:
+            return name
+        if not self.last_queue:
+            raise not_found("no previously declared queue")
+        return self.last_queue
+
+    def queue(self, name: str) -> Queue:
+        """Raises SoftError 404, 405."""
+        return self.vhost.queue(self.queue_name(name), self.connection)
+
+    # -- flow
+
+    def block_consumers(self) -> None:
+        for consumer in self.consumers.values():
+            consumer.blocked = True
+
+    def unblock_consumers(self) -> None:
+        """The connection has room again, or the shared prefetch has."""
+        for consumer in list(self.consumers.values()):
+            consumer.unblock()
+
+    def release_one(self, consumer: ChannelConsumer) -> None:
+        """One delivery of this consumer was settled: it, or whoever waited for the shared prefetch, may go on."""
+        consumer.unacked -= 1
+        self.prefetched -= 1
+        if self.prefetch:
+            self.unblock_consumers()
+        elif consumer.blocked:
+            consumer.unblock()
+
+    def release(self, consumers: list[Consumer]) -> None:
+        """Deliveries were settled, one for each time a consumer is listed."""
+        self.release_quietly(consumers)
+        self.unblock(consumers)
+
+    def release_quietly(self, consumers: list[Consumer]) -> None:
+        """As `release`, but nobody goes on yet: `unblock` is to follow."""
+        for consumer in consumers:
+            cast(ChannelConsumer, consumer).unacked -= 1
+        self.prefetched -= len(consumers)
+
+    def unblock(self, consumers: list[Consumer]) -> None:
+        if self.prefetch:
+            self.unblock_consumers()
+            return
+        previous: Consumer | None = None
+        for consumer in consumers:
+            if consumer is not previous and consumer.blocked:
+                cast(ChannelConsumer, consumer).unblock()
+            previous = consumer
+
+    # -- the end
+
+    def fail(self) -> None:
+        """An error closes the channel: give back what it held. It stays known until the client's close-ok."""
+        self.close()
+
+    def close(self) -> None:
+        """Cancel the consumers and requeue what is unacknowledged. A second call does nothing."""
+        if not self.open:
+            return
+        self.open = False
+        self.transaction = None
+        self.unconfirmed.clear()
+        consumers = list(self.consumers.values())
+        self.consumers.clear()
+        for consumer in consumers:
+            consumer.queue.remove_consumer(consumer)
+        entries = list(self.unacked.values())
+        self.unacked.clear()
+        delivery.requeue(entries)
+        for consumer in consumers:
+            self.vhost.consumer_gone(consumer.queue)
+
+
+_HANDLERS: Final[dict[int, Callable[[Channel, Method], None]]] = {
+    commands.Channel.Flow.index: delivery.flow,
+    commands.Exchange.Declare.index: topology.exchange_declare,
+    commands.Exchange.Delete.index: topology.exchange_delete,
+    commands.Exchange.Bind.index: topology.exchange_bind,
+    commands.Exchange.Unbind.index: topology.exchange_unbind,
+    commands.Queue.Declare.index: topology.queue_declare,
+    commands.Queue.Bind.index: topology.queue_bind,
+    commands.Queue.Unbind.index: topology.queue_unbind,
+    commands.Queue.Purge.index: topology.queue_purge,
+    commands.Queue.Delete.index: topology.queue_delete,
+    commands.Basic.Qos.index: delivery.qos,
+    commands.Basic.Consume.index: delivery.consume,
+    commands.Basic.Cancel.index: delivery.cancel,
+    commands.Basic.Get.index: delivery.get,
+    commands.Basic.Ack.index: delivery.ack,
+    commands.Basic.Nack.index: delivery.nack,
+    commands.Basic.Reject.index: delivery.reject,
+    commands.Basic.Recover.index: delivery.recover,
+    commands.Basic.RecoverAsync.index: delivery.recover_async,
+    commands.Confirm.Select.index: publishing.confirm_select,
+    commands.Tx.Select.index: publishing.tx_select,
+    commands.Tx.Commit.index: publishing.tx_commit,
+    commands.Tx.Rollback.index: publishing.tx_rollback,
+}

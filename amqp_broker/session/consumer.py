@@ -1,0 +1,165 @@
+"""A consumer on a channel: turns a queue's message into the frames of basic.deliver.
+
+The step after `Queue.publish` or `Queue.pump`; the next one is the server's writer, which sends what stands in
+the connection's output. Everything between the delivery tag and the body is the same for messages of the same
+address and header, so it is put together once and appended as it is.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from pamqp import commands
+
+from amqp_broker.broker.consumer import Consumer
+from amqp_broker.broker.message import Message, QueueEntry
+from amqp_broker.broker.queue import Queue
+from amqp_broker.content.table import Field
+from amqp_broker.wire.content import body_frames
+from amqp_broker.wire.methods import (
+    FRAME_BODY,
+    FRAME_END_OCTET,
+    FRAME_HEAD,
+    FRAME_HEADER,
+    FRAME_METHOD,
+    FRAME_OVERHEAD,
+    shortstr,
+)
+
+if TYPE_CHECKING:
+    from amqp_broker.session.channel import Channel
+
+BASIC_DELIVER: Final = b"\x00\x3c\x00\x3c"
+_TAG: Final = Struct(">Q").pack
+
+
+class ChannelConsumer(Consumer):
+    """prefetch: how many deliveries may be outstanding, 0 for any number; unacked: how many are."""
+
+    __slots__ = (
+        "_address",
+        "_after_tag",
+        "_before_tag",
+        "_header",
+        "_in_one_frame",
+        "_redelivered",
+        "_size",
+        "channel",
+        "prefetch",
+        "tag_octets",
+        "unacked",
+    )
+
+    def __init__(
+        self,
+        channel: Channel,
+        tag: str,
+        queue: Queue,
+        no_ack: bool,
+        exclusive: bool,
+        arguments: dict[str, Field],
+    ) -> None:
+        super().__init__(tag, queue, no_ack, exclusive, arguments)
+        self.channel: Channel = channel
+        self.tag_octets: bytes = shortstr(tag)
+        self.prefetch: int = 0 if no_ack else channel.default_prefetch
+        self.unacked: int = 0
+        self._address: bytes = b""
+        self._header: bytes = b""
+        self._redelivered: bool = False
+        self._before_tag: bytes = b""
+        self._after_tag: bytes = b""
+        self._size: int = 0
+        self._in_one_frame: bool = False
+        self.blocked = self._must_wait()
+
+    def deliver(self, entry: QueueEntry) -> None:
+        channel = self.channel
+        delivery_tag = channel.delivery_tag + 1
+        channel.delivery_tag = delivery_tag
+        entry.consumer = self
+        channel.unacked[delivery_tag] = entry
+        self.unacked += 1
+        channel.prefetched += 1
+        self._write(entry.message, entry.deliveries > 0, delivery_tag)
+        if self.unacked == self.prefetch:
+            self.blocked = True
+        if channel.prefetch and channel.prefetched >= channel.prefetch:
+            channel.block_consumers()
+
+    def hand_over(self, message: Message, redelivered: bool) -> None:
+        channel = self.channel
+        delivery_tag = channel.delivery_tag + 1
+        channel.delivery_tag = delivery_tag
+        self._write(message, redelivered, delivery_tag)
+
+    def cancelled(self) -> None:
+        """The queue was deleted: tell the client, if it wants to be told."""
+        channel = self.channel
+        channel.consumers.pop(self.tag, None)
+        if channel.open and channel.connection.capable("consumer_cancel_notify"):
+            cancel = commands.Basic.Cancel()
+            cancel.consumer_tag = self.tag
+            cancel.nowait = True
+            channel.reply(cancel)
+
+    def unblock(self) -> None:
+        """Something that blocked it is gone; start again if nothing else does."""
+        if self.blocked and self.tag in self.channel.consumers and not self._must_wait():
+            self.blocked = False
+            self.queue.activate(self)
+
+    def _must_wait(self) -> bool:
+        channel = self.channel
+        if channel.connection.saturated:
+            return True
+        if self.no_ack:
+            return False
+        if self.prefetch and self.unacked >= self.prefetch:
+            return True
+        return channel.prefetch > 0 and channel.prefetched >= channel.prefetch
+
+    def _write(self, message: Message, redelivered: bool, delivery_tag: int) -> None:
+        if (
+            message.address != self._address
+            or message.header.payload != self._header
+            or redelivered is not self._redelivered
+        ):
+            self._prepare(message, redelivered)
+        channel = self.channel
+        out = channel.out
+        out.append(self._before_tag)
+        out.append(_TAG(delivery_tag))
+        out.append(self._after_tag)
+        if not self._in_one_frame:
+            frame_max = channel.connection.frame_max
+            out.extend(body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max))
+        elif message.body:
+            out.append(message.body)
+            out.append(FRAME_END_OCTET)
+        elif message.chunks:
+            out.extend(message.chunks)
+            out.append(FRAME_END_OCTET)
+        connection = channel.connection
+        size = connection.output_size + self._size
+        connection.output_size = size
+        if not connection.dirty:
+            connection.mark_dirty()
+        if size > connection.settings.high_water and not connection.saturated:
+            connection.saturate()
+
+    def _prepare(self, message: Message, redelivered: bool) -> None:
+        channel_id = self.channel.channel_id
+        address, header = message.address, message.header.payload
+        body_size = message.header.body_size
+        self._address, self._header, self._redelivered = address, header, redelivered
+        start = BASIC_DELIVER + self.tag_octets
+        self._before_tag = FRAME_HEAD(FRAME_METHOD, channel_id, len(start) + 9 + len(address)) + start
+        after = (b"\x01" if redelivered else b"\x00") + address + FRAME_END_OCTET
+        after += FRAME_HEAD(FRAME_HEADER, channel_id, len(header)) + header + FRAME_END_OCTET
+        self._in_one_frame = body_size <= self.channel.connection.frame_max - FRAME_OVERHEAD
+        if self._in_one_frame and body_size:
+            after += FRAME_HEAD(FRAME_BODY, channel_id, body_size)
+        self._after_tag = after
+        self._size = len(self._before_tag) + 8 + len(after) + body_size + 1

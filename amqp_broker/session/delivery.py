@@ -1,0 +1,266 @@
+"""From queues to clients and back: qos, consume, cancel, get, and the settling of deliveries.
+
+A delivery is settled by its tag: `acknowledge` is the hot one. Prefetch is enforced in `ChannelConsumer` and
+released here: a settled delivery makes room, and a consumer with room again asks its queue for more.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, cast
+
+from pamqp import commands
+from pamqp.base import Frame as Method
+
+from amqp_broker.broker.access import READ
+from amqp_broker.broker.consumer import Consumer
+from amqp_broker.broker.message import QueueEntry
+from amqp_broker.broker.queue import Queue
+from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
+from amqp_broker.errors import access_refused, not_allowed, not_implemented, precondition_failed, queue_in
+from amqp_broker.session.consumer import ChannelConsumer
+from amqp_broker.session.names import generated_tag
+from amqp_broker.session.transaction import ACKED, REJECTED, REQUEUED, HeldSettlement
+from amqp_broker.wire.content import body_frames
+from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
+
+if TYPE_CHECKING:
+    from amqp_broker.session.channel import Channel
+
+_BY_SEQ: Final = attrgetter("seq")
+
+
+# -- prefetch
+
+
+def qos(channel: Channel, method: Method) -> None:
+    """prefetch_count for the channel's consumers together (global) or for each one to come, as RabbitMQ 3.x means it."""
+    assert isinstance(method, commands.Basic.Qos)
+    count = method.prefetch_count
+    if method.prefetch_size:
+        raise not_implemented(f"prefetch_size!=0 ({method.prefetch_size})")
+    if method.global_:
+        channel.prefetch = count
+        channel.reply(commands.Basic.QosOk())
+        if count and channel.prefetched >= count:
+            channel.block_consumers()
+        else:
+            channel.unblock_consumers()
+        return
+    channel.default_prefetch = count
+    channel.reply(commands.Basic.QosOk())
+
+
+def flow(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Channel.Flow)
+    if not method.active:
+        raise not_implemented("active=false")
+    ok = commands.Channel.FlowOk()
+    ok.active = True
+    channel.reply(ok)
+
+
+# -- consumers
+
+
+def consume(channel: Channel, method: Method) -> None:
+    """Register a consumer. Its deliveries start after its consume-ok.
+
+    Raises SoftError 403, 404, 405, 406; HardError 530 for a consumer tag in use on the channel.
+    """
+    assert isinstance(method, commands.Basic.Consume)
+    name = channel.queue_name(method.queue)
+    tag = method.consumer_tag
+    arguments = cast("dict[str, Field]", method.arguments)
+    channel.user.check_queue(READ, name, channel.vhost.name)
+    if tag in channel.consumers:
+        raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
+    queue = channel.vhost.queue(name, channel.connection)
+    _check_consumer_arguments(queue, arguments)
+    exclusive = bool(method.exclusive)
+    _check_exclusive(queue, exclusive)
+    settings = channel.connection.settings
+    if settings.consumer_max and len(channel.consumers) >= settings.consumer_max:
+        raise not_allowed(f"reached maximum ({settings.consumer_max}) of consumers per channel")
+    consumer = ChannelConsumer(
+        channel, tag or generated_tag(), queue, bool(method.no_ack), exclusive, arguments
+    )
+    channel.consumers[consumer.tag] = consumer
+    queue.add_consumer(consumer)
+    if not method.nowait:
+        ok = commands.Basic.ConsumeOk()
+        ok.consumer_tag = consumer.tag
+        channel.reply(ok)
+    queue.activate(consumer)
+
+
+def _check_exclusive(queue: Queue, exclusive: bool) -> None:
+    if queue.exclusive_consumer is not None or (exclusive and (queue.consumers or queue.single_active)):
+        raise access_refused(f"{queue_in(queue.name, queue.vhost_name)} in exclusive use")
+
+
+def _check_consumer_arguments(queue: Queue, arguments: dict[str, Field]) -> None:
+    priority = arguments.get("x-priority")
+    if priority is not None and priority.kind not in INTEGER_KINDS:
+        resource = queue_in(queue.name, queue.vhost_name)
+        raise precondition_failed(
+            f"invalid arg 'x-priority' for {resource}: \"expected integer, got {TYPE_NAMES[priority.kind]}\""
+        )
+
+
+def cancel(channel: Channel, method: Method) -> None:
+    """Stop a consumer; what it has unacknowledged stays so. An unknown tag is no error."""
+    assert isinstance(method, commands.Basic.Cancel)
+    consumer = channel.consumers.pop(cast(str, method.consumer_tag), None)
+    if consumer is not None:
+        consumer.blocked = True
+        consumer.queue.remove_consumer(consumer)
+    if not method.nowait:
+        ok = commands.Basic.CancelOk()
+        ok.consumer_tag = method.consumer_tag
+        channel.reply(ok)
+    if consumer is not None:
+        channel.vhost.consumer_gone(consumer.queue)
+
+
+def get(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Basic.Get)
+    name = channel.queue_name(method.queue)
+    channel.user.check_queue(READ, name, channel.vhost.name)
+    queue = channel.vhost.queue(name, channel.connection)
+    entry = queue.get()
+    if entry is None:
+        channel.reply(commands.Basic.GetEmpty())
+        return
+    channel.delivery_tag += 1
+    message = entry.message
+    channel.send_payload(
+        b"\x00\x3c\x00\x47"
+        + channel.delivery_tag.to_bytes(8, "big")
+        + (b"\x01" if entry.deliveries else b"\x00")
+        + message.address
+        + queue.ready_count().to_bytes(4, "big")
+    )
+    channel.send(payload_frame(FRAME_HEADER, channel.channel_id, message.header.payload))
+    frame_max = channel.connection.frame_max
+    for piece in body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max):
+        channel.send(piece)
+    if method.no_ack:
+        queue.settle(entry)
+    else:
+        channel.unacked[channel.delivery_tag] = entry
+
+
+# -- settling
+
+
+def acknowledge(channel: Channel, delivery_tag: int, multiple: bool) -> None:
+    """Settle one outstanding delivery, or all up to it (0: all). Raises SoftError 406 for a tag not outstanding."""
+    if multiple or channel.transaction is not None:
+        settle(channel, delivery_tag, multiple, ACKED)
+        return
+    entry = channel.unacked.pop(delivery_tag, None)
+    if entry is None:
+        raise precondition_failed(f"unknown delivery tag {delivery_tag}")
+    entry.queue.settle(entry)
+    consumer = entry.consumer
+    if consumer is not None:
+        channel.release_one(cast(ChannelConsumer, consumer))
+
+
+def ack(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Basic.Ack)
+    acknowledge(channel, method.delivery_tag, bool(method.multiple))
+
+
+def nack(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Basic.Nack)
+    how = REQUEUED if method.requeue else REJECTED
+    settle(channel, method.delivery_tag, bool(method.multiple), how)
+
+
+def reject(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Basic.Reject)
+    settle(channel, cast(int, method.delivery_tag), False, REQUEUED if method.requeue else REJECTED)
+
+
+def settle(channel: Channel, delivery_tag: int, multiple: bool, how: int) -> None:
+    """Settle deliveries now, or hold them settled until the transaction commits."""
+    tags = outstanding(channel, delivery_tag, multiple)
+    transaction = channel.transaction
+    if transaction is not None:
+        for tag in tags:
+            transaction.settlements.append(HeldSettlement(tag, channel.unacked.pop(tag), how))
+        return
+    consumers: list[Consumer] = []
+    entries: list[QueueEntry] = []
+    for tag in tags:
+        entry = channel.unacked.pop(tag)
+        consumer = entry.consumer
+        if consumer is not None:
+            consumers.append(consumer)
+        if how == REQUEUED:
+            entries.append(entry)
+        else:
+            entry.queue.settle(entry)
+    # What goes back to a queue is there again before the consumers that gave it back ask for more.
+    if entries:
+        channel.release_quietly(consumers)
+        requeue(entries)
+        channel.unblock(consumers)
+    else:
+        channel.release(consumers)
+
+
+def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int]:
+    """The tags that a settlement means, in order.
+
+    Raises SoftError 406 unless the tag itself is outstanding (rabbit_channel collects acks the same way).
+    """
+    unacked = channel.unacked
+    if not multiple:
+        if delivery_tag not in unacked:
+            raise precondition_failed(f"unknown delivery tag {delivery_tag}")
+        return [delivery_tag]
+    if delivery_tag == 0:
+        channel.first_unacked = channel.delivery_tag + 1
+        return sorted(unacked)
+    if delivery_tag not in unacked:
+        raise precondition_failed(f"unknown delivery tag {delivery_tag}")
+    tags = [tag for tag in range(channel.first_unacked, delivery_tag + 1) if tag in unacked]
+    channel.first_unacked = delivery_tag + 1
+    return tags
+
+
+def requeue(entries: list[QueueEntry]) -> None:
+    """Give entries back to their queues, each queue's in one go and in order."""
+    by_queue: dict[Queue, list[QueueEntry]] = {}
+    for entry in entries:
+        queue = entry.queue
+        if queue in by_queue:
+            by_queue[queue].append(entry)
+        else:
+            by_queue[queue] = [entry]
+    for queue, returned in by_queue.items():
+        returned.sort(key=_BY_SEQ)
+        queue.requeue(returned)
+
+
+def recover(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Basic.Recover)
+    _recover(channel, bool(method.requeue))
+    channel.reply(commands.Basic.RecoverOk())
+
+
+def recover_async(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Basic.RecoverAsync)
+    _recover(channel, bool(method.requeue))
+
+
+def _recover(channel: Channel, requeue_wanted: bool) -> None:
+    if not requeue_wanted:
+        raise not_implemented("requeue=false")
+    if channel.unacked:
+        transaction, channel.transaction = channel.transaction, None
+        settle(channel, 0, True, REQUEUED)
+        channel.transaction = transaction

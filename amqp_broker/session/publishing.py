@@ -1,0 +1,224 @@
+"""basic.publish and what follows from it: routing, returns, publisher confirms and transactions.
+
+`publish` is the step between the frame reader and `Queue.publish`. What it found out about a publish frame
+(exchange, permission, queues) it keeps in the `KnownPublish` and uses again while the virtual host's generation
+stands.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from pamqp import commands
+from pamqp.base import Frame as Method
+
+from amqp_broker.broker.access import WRITE
+from amqp_broker.broker.message import Message
+from amqp_broker.broker.queue import Queue
+from amqp_broker.content.header import EXPIRATION, USER_ID, ContentHeader
+from amqp_broker.errors import (
+    NO_ROUTE,
+    SoftError,
+    access_refused,
+    exchange_in,
+    not_implemented,
+    precondition_failed,
+)
+from amqp_broker.session.delivery import requeue
+from amqp_broker.session.transaction import ACKED, REQUEUED, HeldPublish, Transaction
+from amqp_broker.wire.content import body_frames
+from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
+
+if TYPE_CHECKING:
+    from amqp_broker.session.channel import Channel, KnownPublish
+
+CHECKED_PROPERTIES: Final = EXPIRATION | USER_ID
+LONGEST_EXPIRATION: Final = 315_360_000_000
+_BY_TAG: Final = attrgetter("delivery_tag")
+
+
+def publish(
+    channel: Channel, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[bytes] | None
+) -> None:
+    """Route a message and give it to its queues, or hold it in the transaction. Next step: `Queue.publish`.
+
+    Raises SoftError 403, 404, 406; HardError 540 for `immediate`.
+    """
+    if known.generation != channel.vhost.generation:
+        _resolve(channel, known, header)
+    if header.flags & CHECKED_PROPERTIES:
+        _check_properties(channel, header)
+    message = Message(known.address, header, body, tuple(chunks) if chunks is not None else ())
+    queues = known.queues
+    if channel.confirm_mode:
+        channel.confirm_seq += 1
+    elif channel.transaction is not None:
+        channel.transaction.publishes.append(HeldPublish(known, message, queues))
+        return
+    for queue in queues:
+        queue.publish(message)
+    if not queues and known.mandatory:
+        return_message(channel, known, message)
+    if channel.confirm_mode:
+        _note_unconfirmed(channel, message.persistent and known.durable)
+
+
+def _resolve(channel: Channel, known: KnownPublish, header: ContentHeader) -> None:
+    """Find the queues of a publish, after all that may be wrong with it."""
+    if known.immediate:
+        raise not_implemented("immediate=true")
+    vhost = channel.vhost
+    channel.user.check_exchange(WRITE, known.exchange, vhost.name)
+    exchange = vhost.exchange(known.exchange)
+    if exchange.internal:
+        raise access_refused(f"cannot publish to internal {exchange_in(known.exchange, vhost.name)}")
+    known.queues = vhost.route(exchange, known.routing_key, header)
+    known.durable = _any_durable(known.queues)
+    known.generation = 0 if vhost.routes_by_headers(exchange) else vhost.generation
+
+
+def _any_durable(queues: list[Queue]) -> bool:
+    for queue in queues:
+        if queue.store_id:
+            return True
+    return False
+
+
+def _check_properties(channel: Channel, header: ContentHeader) -> None:
+    """The properties that the broker vouches for: user-id, and an expiration that is a number."""
+    user_id = header.user_id()
+    if user_id is not None and user_id.decode("utf-8", "surrogateescape") != channel.user.name:
+        claimed = user_id.decode("utf-8", "replace")
+        raise precondition_failed(
+            f"user_id property set to '{claimed}' but authenticated user was '{channel.user.name}'"
+        )
+    if header.expiration is not None:
+        problem = expiration_problem(header.expiration)
+        if problem is not None:
+            text = header.expiration.decode("utf-8", "replace")
+            raise precondition_failed(f"invalid expiration '{text}': {problem}")
+
+
+def expiration_problem(expiration: bytes) -> str | None:
+    """The Erlang term for what is wrong with an expiration property, or None: digits, at most ten years."""
+    end = 1 if expiration[:1] in (b"-", b"+") else 0
+    start = end
+    while end < len(expiration) and 48 <= expiration[end] <= 57:
+        end += 1
+    if end == start:
+        return "no_integer"
+    if end < len(expiration):
+        return f'{{leftover_string,"{expiration[end:].decode("utf-8", "replace")}"}}'
+    value = int(expiration)
+    if value < 0:
+        return f"{{value_negative,{value}}}"
+    return f"{{value_too_large,{value}}}" if value > LONGEST_EXPIRATION else None
+
+
+def return_message(channel: Channel, known: KnownPublish, message: Message) -> None:
+    """basic.return of a mandatory message that no queue took."""
+    returned = b"\x00\x3c\x00\x32" + NO_ROUTE.to_bytes(2, "big") + b"\x08NO_ROUTE" + message.address
+    channel.send_payload(returned)
+    channel.send(payload_frame(FRAME_HEADER, channel.channel_id, message.header.payload))
+    frame_max = channel.connection.frame_max
+    for piece in body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max):
+        channel.send(piece)
+
+
+# -- publisher confirms
+
+
+def confirm_select(channel: Channel, method: Method) -> None:
+    if channel.transaction is not None:
+        raise precondition_failed("cannot switch from tx to confirm mode")
+    channel.confirm_mode = True
+    assert isinstance(method, commands.Confirm.Select)
+    if not method.nowait:
+        channel.reply(commands.Confirm.SelectOk())
+
+
+def _note_unconfirmed(channel: Channel, durable: bool) -> None:
+    """Have the last publish confirmed: with the batch that makes it durable, else at the end of the turn.
+
+    A publish that waits for nothing, behind some that do, is confirmed with them: confirms go out in order.
+    """
+    unconfirmed = channel.unconfirmed
+    if durable:
+        batch = channel.store.batch
+        if not unconfirmed or unconfirmed[len(unconfirmed) - 1][0] != batch:
+            batch = channel.store.wait(channel)
+            unconfirmed.append([batch, channel.confirm_seq])
+            return
+    if unconfirmed:
+        unconfirmed[len(unconfirmed) - 1][1] = channel.confirm_seq
+        return
+    if not channel.confirm_due:
+        channel.connection.turn.confirming.append(channel)
+    channel.confirm_due = channel.confirm_seq
+
+
+# -- transactions
+
+
+def tx_select(channel: Channel, method: Method) -> None:
+    if channel.confirm_mode:
+        raise precondition_failed("cannot switch from confirm to tx mode")
+    if channel.transaction is None:
+        channel.transaction = Transaction()
+    channel.reply(commands.Tx.SelectOk())
+
+
+def tx_commit(channel: Channel, method: Method) -> None:
+    """Apply what was held, in one turn and so in one batch, and answer when that batch is durable.
+
+    What is settled goes first: a requeued message keeps its place ahead of what this transaction publishes.
+    """
+    transaction = _transaction(channel)
+    channel.transaction = Transaction()
+    requeued = []
+    rejected = []
+    touched = []
+    for settlement in transaction.settlements:
+        entry = settlement.entry
+        consumer = entry.consumer
+        if consumer is not None:
+            touched.append(consumer)
+        if settlement.how == ACKED:
+            entry.queue.settle(entry)
+        elif settlement.how == REQUEUED:
+            requeued.append(entry)
+        else:
+            rejected.append(entry)
+    for entry in rejected:
+        entry.queue.settle(entry)
+    channel.release(touched)
+    if requeued:
+        requeue(requeued)
+    for held in transaction.publishes:
+        for queue in held.queues:
+            if not queue.deleted:
+                queue.publish(held.message)
+        if not held.queues and held.known.mandatory:
+            return_message(channel, held.known, held.message)
+    channel.reply_when_durable(commands.Tx.CommitOk())
+
+
+def tx_rollback(channel: Channel, method: Method) -> None:
+    """Forget the publishes; what was settled is unacknowledged again, neither requeued nor redelivered."""
+    transaction = _transaction(channel)
+    channel.transaction = Transaction()
+    for settlement in sorted(transaction.settlements, key=_BY_TAG):
+        channel.unacked[settlement.delivery_tag] = settlement.entry
+        channel.first_unacked = min(channel.first_unacked, settlement.delivery_tag)
+    channel.reply(commands.Tx.RollbackOk())
+
+
+def _transaction(channel: Channel) -> Transaction:
+    if channel.transaction is None:
+        raise _not_transactional()
+    return channel.transaction
+
+
+def _not_transactional() -> SoftError:
+    return precondition_failed("channel is not transactional")

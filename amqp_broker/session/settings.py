@@ -1,0 +1,75 @@
+"""What a session needs to know of the configuration, and the turn it runs in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqp_broker.content.table import Field
+
+if TYPE_CHECKING:
+    from amqp_broker.session.channel import Channel
+    from amqp_broker.session.connection import Connection
+
+
+class SessionSettings:
+    """heartbeat, handshake_timeout, close_timeout: seconds. max_message_size, high_water, low_water: octets.
+
+    high_water: a connection with more unsent output than this gets no more deliveries until it is below
+    low_water. channel_max: the highest channel number. consumer_max: consumers on a channel, 0 for any number.
+    """
+
+    __slots__ = (
+        "channel_max",
+        "close_timeout",
+        "consumer_max",
+        "frame_max",
+        "handshake_timeout",
+        "heartbeat",
+        "high_water",
+        "loopback_users",
+        "low_water",
+        "max_message_size",
+        "mechanisms",
+        "server_properties",
+    )
+
+    def __init__(self, server_properties: dict[str, Field]) -> None:
+        self.server_properties: dict[str, Field] = server_properties
+        self.mechanisms: list[str] = ["PLAIN", "AMQPLAIN"]
+        self.loopback_users: list[str] = ["guest"]
+        self.frame_max: int = 131072
+        self.channel_max: int = 2047
+        self.heartbeat: int = 60
+        self.handshake_timeout: float = 10.0
+        self.close_timeout: float = 3.0
+        self.max_message_size: int = 134217728
+        self.consumer_max: int = 0
+        self.high_water: int = 1 << 20
+        self.low_water: int = 1 << 18
+
+
+class Turn:
+    """What the current turn of the event loop has to finish: see `server.turn`.
+
+    dirty: connections with output to write, or that want to be closed. confirming: channels with publisher
+    confirms to send.
+    """
+
+    __slots__ = ("confirming", "dirty")
+
+    def __init__(self) -> None:
+        self.dirty: list[Connection] = []
+        self.confirming: list[Channel] = []
+
+    def settle(self) -> list[Connection]:
+        """Send the confirms that are due; returns the connections with output and forgets them."""
+        if self.confirming:
+            channels = self.confirming
+            self.confirming = []
+            for channel in channels:
+                channel.send_confirms()
+        connections = self.dirty
+        self.dirty = []
+        for connection in connections:
+            connection.dirty = False
+        return connections

@@ -1,0 +1,195 @@
+"""exchange.* and queue.*: permissions and replies around the verbs of the virtual host.
+
+A reply that says something durable came to be, or is gone, is held until that is on disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from pamqp import commands
+from pamqp.base import Frame as Method
+
+from amqp_broker.broker.access import CONFIGURE, READ, WRITE
+from amqp_broker.broker.vhost import ExchangeFlags, QueueFlags
+from amqp_broker.content.table import Field
+
+if TYPE_CHECKING:
+    from amqp_broker.session.channel import Channel
+
+
+def clean_name(name: str | None) -> str:
+    """A name without the carriage returns and line feeds that RabbitMQ strips."""
+    return (name or "").replace("\r", "").replace("\n", "")
+
+
+def _reply(channel: Channel, method: Method, nowait: bool, durable: bool) -> None:
+    if nowait:
+        return
+    if durable:
+        channel.reply_when_durable(method)
+    else:
+        channel.reply(method)
+
+
+# -- exchanges
+
+
+def exchange_declare(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Exchange.Declare)
+    vhost, user = channel.vhost, channel.user
+    name = clean_name(method.exchange)
+    arguments = cast("dict[str, Field]", method.arguments)
+    durable = False
+    if method.passive:
+        vhost.refuse_default_exchange(name)
+        vhost.exchange(name)
+    else:
+        vhost.check_exchange_type(method.exchange_type)
+        vhost.refuse_default_exchange(name)
+        user.check_exchange(CONFIGURE, name, vhost.name)
+        alternate = arguments.get("alternate-exchange")
+        if alternate is not None and isinstance(alternate.value, bytes) and name not in vhost.exchanges:
+            user.check_exchange(READ, name, vhost.name)
+            user.check_exchange(WRITE, alternate.value.decode("utf-8", "replace"), vhost.name)
+        flags = ExchangeFlags(bool(method.durable), bool(method.auto_delete), bool(method.internal))
+        exchange = vhost.declare_exchange(name, method.exchange_type, flags, arguments)
+        durable = exchange.durable
+    _reply(channel, commands.Exchange.DeclareOk(), bool(method.nowait), durable)
+
+
+def exchange_delete(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Exchange.Delete)
+    name = clean_name(method.exchange)
+    channel.vhost.refuse_default_exchange(name)
+    channel.user.check_exchange(CONFIGURE, name, channel.vhost.name)
+    durable = channel.vhost.delete_exchange(name, bool(method.if_unused))
+    _reply(channel, commands.Exchange.DeleteOk(), bool(method.nowait), durable)
+
+
+def exchange_bind(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Exchange.Bind)
+    source, destination = _exchanges_to_bind(channel, method.source, method.destination)
+    arguments = cast("dict[str, Field]", method.arguments)
+    durable = channel.vhost.bind(
+        channel.vhost.exchange(source), channel.vhost.exchange(destination), method.routing_key, arguments
+    )
+    _reply(channel, commands.Exchange.BindOk(), bool(method.nowait), durable)
+
+
+def exchange_unbind(channel: Channel, method: Method) -> None:
+    """A missing exchange or binding is no error."""
+    assert isinstance(method, commands.Exchange.Unbind)
+    source_name, destination_name = _exchanges_to_bind(channel, method.source, method.destination)
+    source = channel.vhost.exchanges.get(source_name)
+    destination = channel.vhost.exchanges.get(destination_name)
+    arguments = cast("dict[str, Field]", method.arguments)
+    durable = False
+    if source is not None and destination is not None:
+        durable = channel.vhost.unbind(source, destination, method.routing_key, arguments)
+    _reply(channel, commands.Exchange.UnbindOk(), bool(method.nowait), durable)
+
+
+def _exchanges_to_bind(
+    channel: Channel, source_name: str | None, destination_name: str | None
+) -> tuple[str, str]:
+    source, destination = clean_name(source_name), clean_name(destination_name)
+    vhost = channel.vhost
+    vhost.refuse_default_exchange(destination)
+    vhost.refuse_default_exchange(source)
+    channel.user.check_exchange(WRITE, destination, vhost.name)
+    channel.user.check_exchange(READ, source, vhost.name)
+    return source, destination
+
+
+# -- queues
+
+
+def queue_declare(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Queue.Declare)
+    vhost = channel.vhost
+    name = clean_name(method.queue)
+    durable = False
+    if method.passive:
+        queue = vhost.queue(channel.queue_name(name), channel.connection)
+    else:
+        arguments = cast("dict[str, Field]", method.arguments)
+        channel.user.check_queue(CONFIGURE, name, vhost.name)
+        dead_letter = arguments.get("x-dead-letter-exchange")
+        if dead_letter is not None and isinstance(dead_letter.value, bytes) and name not in vhost.queues:
+            channel.user.check_queue(READ, name, vhost.name)
+            channel.user.check_exchange(WRITE, dead_letter.value.decode("utf-8", "replace"), vhost.name)
+        flags = QueueFlags(bool(method.durable), bool(method.exclusive), bool(method.auto_delete))
+        queue = vhost.declare_queue(name, flags, arguments, channel.connection)
+        durable = queue.definition != b""
+    channel.last_queue = queue.name
+    ok = commands.Queue.DeclareOk()
+    ok.queue = queue.name
+    ok.message_count = queue.ready_count()
+    ok.consumer_count = len(queue.consumers)
+    _reply(channel, ok, bool(method.nowait), durable)
+
+
+def queue_bind(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Queue.Bind)
+    arguments = cast("dict[str, Field]", method.arguments)
+    name, exchange_name, key = _queue_to_bind(channel, method.queue, method.exchange, method.routing_key)
+    vhost = channel.vhost
+    exchange = vhost.exchange(exchange_name)
+    durable = vhost.bind(exchange, vhost.queue(name, channel.connection), key, arguments)
+    _reply(channel, commands.Queue.BindOk(), bool(method.nowait), durable)
+
+
+def queue_unbind(channel: Channel, method: Method) -> None:
+    """A missing queue, exchange or binding is no error."""
+    assert isinstance(method, commands.Queue.Unbind)
+    arguments = cast("dict[str, Field]", method.arguments)
+    name, exchange_name, key = _queue_to_bind(channel, method.queue, method.exchange, method.routing_key)
+    exchange = channel.vhost.exchanges.get(exchange_name)
+    durable = False
+    if exchange is not None and name in channel.vhost.queues:
+        durable = channel.vhost.unbind(
+            exchange, channel.vhost.queue(name, channel.connection), key, arguments
+        )
+    _reply(channel, commands.Queue.UnbindOk(), False, durable)
+
+
+def _queue_to_bind(
+    channel: Channel, queue: str | None, exchange: str | None, routing_key: str
+) -> tuple[str, str, str]:
+    """Queue, exchange and key; with neither queue nor key given, both are the queue declared last."""
+    given = clean_name(queue)
+    name = channel.queue_name(given)
+    if not given and not routing_key:
+        routing_key = name
+    exchange_name = clean_name(exchange)
+    channel.vhost.refuse_default_exchange(exchange_name)
+    channel.user.check_queue(WRITE, name, channel.vhost.name)
+    channel.user.check_exchange(READ, exchange_name, channel.vhost.name)
+    return name, exchange_name, routing_key
+
+
+def queue_purge(channel: Channel, method: Method) -> None:
+    assert isinstance(method, commands.Queue.Purge)
+    name = channel.queue_name(clean_name(method.queue))
+    channel.user.check_queue(READ, name, channel.vhost.name)
+    queue = channel.vhost.queue(name, channel.connection)
+    ok = commands.Queue.PurgeOk()
+    ok.message_count = queue.purge()
+    _reply(channel, ok, bool(method.nowait), queue.store_id != 0)
+
+
+def queue_delete(channel: Channel, method: Method) -> None:
+    """A missing queue is no error: it held no messages."""
+    assert isinstance(method, commands.Queue.Delete)
+    vhost = channel.vhost
+    name = channel.queue_name(clean_name(method.queue))
+    channel.user.check_queue(CONFIGURE, name, vhost.name)
+    ok = commands.Queue.DeleteOk()
+    ok.message_count = 0
+    durable = False
+    if name in vhost.queues:
+        queue = vhost.queue(name, channel.connection)
+        durable = queue.definition != b""
+        ok.message_count = vhost.delete_queue(queue, bool(method.if_unused), bool(method.if_empty))
+    _reply(channel, ok, bool(method.nowait), durable)

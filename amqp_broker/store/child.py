@@ -1,0 +1,42 @@
+"""The writer process: `python -m amqp_broker.store.child SOCKET LOCK PATH MAP_SIZE DURABILITY`.
+
+Started by `process.ProcessCarrier` with two inherited descriptors: its end of a socket pair, and the locked
+store.lock, which it keeps for as long as it lives. It serves until the broker closes its end, also when the
+broker was killed, and takes no notice of SIGINT and SIGTERM: the broker decides when to stop. It loads
+little, to start soon.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from amqp_broker.store.environment import open_environment
+from amqp_broker.store.errors import StoreError
+from amqp_broker.store.loop import refuse, serve
+from amqp_broker.store.writer import Writer
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until the broker is gone; the process's exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    descriptor = int(arguments[0])
+    path = arguments[2]
+    try:
+        environment = open_environment(path, map_size=int(arguments[3]), durability=arguments[4])
+        writer = Writer(environment, path)
+    except StoreError as error:
+        refuse(descriptor, error)
+        return 1
+    serve(descriptor, writer)
+    environment.close()
+    return 0
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    # There is nothing left to tear down that the kernel does not do faster.
+    os._exit(status)

@@ -1,0 +1,304 @@
+"""The store as the model sees it: gathers the changes of the current batch and hands them over whole.
+
+`put` and `delete` only take note; the encoding is done by `seal`, so an entry that came and went within one
+batch is never encoded and never written. A batch travels as one byte string that a carrier has a writer
+apply; `committed` reports it and wakes those who waited. A message that one batch puts into several queues is
+written once and referenced. This module reads through a `Reader`, and starts no thread, process or
+transaction.
+"""
+
+from __future__ import annotations
+
+import marshal
+from typing import TYPE_CHECKING, Final
+
+from amqp_broker.broker.message import NOT_STORED
+from amqp_broker.broker.ports import Definition, StoredEntry, StoredQueue
+from amqp_broker.store import records
+from amqp_broker.store.batch import Batch, BatchStore
+from amqp_broker.store.definitions import definition_key, encode_definition
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.message import Message, QueueEntry
+    from amqp_broker.store.reader import Reader
+
+QUEUE_ID_STEP: Final = 1000
+# Message.stored_refs counts the entries the current batch holds; this far below zero it says that an entry
+# holds the message inline, and that later ones must do so too: one Message is never both inline and shared.
+INLINE: Final = -(1 << 40)
+_MARSHAL_VERSION: Final = 2
+
+
+class JournalStore(BatchStore):
+    """A `Store` over the LMDB environment that `reader` reads and some carrier's writer writes.
+
+    A batch that a carrier failed to commit has to be offered to it again before any later one.
+    """
+
+    __slots__ = (
+        "_counter",
+        "_definitions",
+        "_deletes",
+        "_dropped",
+        "_marks",
+        "_next_queue_id",
+        "_next_store_id",
+        "_puts",
+        "_queue_id_limit",
+        "_queues_gone",
+        "_ranges",
+        "_reader",
+        "_reference_deletes",
+        "_references",
+    )
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self._reader: Reader = reader
+        self._puts: dict[int, list[QueueEntry]] = {}
+        self._deletes: dict[int, list[int]] = {}
+        self._reference_deletes: list[int] = []
+        self._ranges: list[int] = []
+        self._queues_gone: list[int] = []
+        self._marks: dict[int, int] = {}
+        self._definitions: dict[bytes, bytes] = {}
+        self._references: dict[int, int] = {}
+        self._dropped: list[int] = []
+        self._next_store_id: int = 1
+        self._next_queue_id: int = 1
+        self._queue_id_limit: int = 0
+        self._counter: bool = False
+
+    # ---- what the model calls
+
+    def put(self, queue_id: int, entry: QueueEntry) -> None:
+        entry.batch = self.batch
+        message = entry.message
+        message.stored_refs += 1
+        if message.stored_refs == 1:
+            size = message.header.body_size
+            self._bodies_now += size
+            self.pending_bytes += size
+        puts = self._puts.get(queue_id)
+        if puts is None:
+            self._puts[queue_id] = [entry]
+        else:
+            puts.append(entry)
+
+    def delete(self, queue_id: int, entry: QueueEntry) -> None:
+        batch = entry.batch
+        entry.batch = NOT_STORED
+        message = entry.message
+        if batch == self.batch:
+            message.stored_refs -= 1
+            if message.stored_refs == 0:
+                size = message.header.body_size
+                self._bodies_now -= size
+                self.pending_bytes -= size
+        elif batch != NOT_STORED:
+            seq = entry.seq
+            if message.store_id:
+                self._reference_deletes.append(queue_id)
+                self._reference_deletes.append(seq)
+                return
+            runs = self._deletes.get(queue_id)
+            if runs is None:
+                self._deletes[queue_id] = [seq, seq]
+            elif runs[-1] + 1 == seq:
+                runs[-1] = seq
+            else:
+                runs.append(seq)
+                runs.append(seq)
+
+    def delete_range(self, queue_id: int, first_seq: int, last_seq: int) -> None:
+        first_put = self._first_unsettled(queue_id)
+        if 0 <= first_put <= last_seq:
+            last_seq = first_put - 1
+        if first_seq <= last_seq:
+            self._ranges.append(queue_id)
+            self._ranges.append(first_seq)
+            self._ranges.append(last_seq)
+
+    def _first_unsettled(self, queue_id: int) -> int:
+        """The lowest seq that a batch of this run still holds for a queue, -1 if none does.
+
+        Puts come in rising order, so everything from here on is in flight or in the current batch, too.
+        """
+        for batch in self._in_flight:
+            first = batch.first_seqs.get(queue_id, -1)
+            if first >= 0:
+                return first
+        puts = self._puts.get(queue_id)
+        return puts[0].seq if puts else -1
+
+    def delete_queue(self, queue_id: int) -> None:
+        for entry in self._puts.pop(queue_id, ()):
+            if entry.batch == self.batch:
+                self.delete(queue_id, entry)
+        self._deletes.pop(queue_id, None)
+        self._marks.pop(queue_id, None)
+        self._queues_gone.append(queue_id)
+
+    def mark_delivered(self, queue_id: int, seq: int) -> None:
+        if self._marks.get(queue_id, -1) < seq:
+            self._marks[queue_id] = seq
+
+    def put_definition(self, definition: Definition) -> None:
+        key = definition_key(definition.kind, definition.key)
+        self._definitions[key] = encode_definition(definition)
+
+    def delete_definition(self, kind: str, key: bytes) -> None:
+        self._definitions[definition_key(kind, key)] = b""
+
+    def next_queue_id(self) -> int:
+        queue_id = self._next_queue_id
+        if queue_id > records.MAX_QUEUE_ID:
+            raise OverflowError("all queue ids are used up")
+        if queue_id > self._queue_id_limit:
+            self._queue_id_limit = min(queue_id + QUEUE_ID_STEP, records.MAX_QUEUE_ID)
+            self._counter = True
+        self._next_queue_id = queue_id + 1
+        return queue_id
+
+    def recover(self) -> tuple[list[Definition], dict[int, StoredQueue]]:
+        found = self._reader.scan()
+        self._references = found.references
+        self._dropped = [store_id for store_id in found.store_ids if store_id not in found.references]
+        self._next_store_id = found.store_ids[-1] + 1 if found.store_ids else 1
+        self._queue_id_limit = found.queue_id_limit
+        self._next_queue_id = found.queue_id_limit + 1
+        return found.definitions, found.queues
+
+    def read(self, queue_id: int, first_seq: int, limit: int) -> list[StoredEntry]:
+        return self._reader.read(queue_id, first_seq, limit)
+
+    # ---- what the server calls
+
+    @property
+    def empty(self) -> bool:
+        return not (
+            self.urgent
+            or self._puts
+            or self._deletes
+            or self._reference_deletes
+            or self._ranges
+            or self._queues_gone
+            or self._definitions
+            or self._dropped
+            or self._counter
+        )
+
+    def seal(self, closing: bool = False) -> Batch | None:
+        if self.empty and not (closing and self._marks):
+            return None
+        sections = self._definition_sections()
+        self._delete_sections(sections)
+        self._put_sections(sections)
+        payload = b""
+        if sections or closing:
+            for queue_id in sorted(self._marks):
+                sections += (records.MARK, [queue_id, self._marks[queue_id]])
+            self._marks = {}
+        if sections:
+            payload = marshal.dumps(sections, _MARSHAL_VERSION)
+        batch = self.begin_next(payload)
+        for queue_id, puts in self._puts.items():
+            batch.first_seqs[queue_id] = puts[0].seq
+        self._puts = {}
+        return batch
+
+    def settle(self, batch: Batch) -> None:
+        self._release(batch.released)
+
+    def _release(self, store_ids: list[int]) -> None:
+        """Count down the shared messages that lost a reference; one without any goes with the next batch."""
+        references = self._references
+        for store_id in store_ids:
+            count = references.get(store_id, 0) - 1
+            if count > 0:
+                references[store_id] = count
+            elif references.pop(store_id, 0):
+                self._dropped.append(store_id)
+
+    # ---- encoding a batch
+
+    def _definition_sections(self) -> list[object]:
+        sections: list[object] = []
+        for key in sorted(self._definitions):
+            value = self._definitions[key]
+            if value:
+                sections += (records.DEFINE, [key, value])
+            else:
+                sections += (records.UNDEFINE, [key])
+        self._definitions = {}
+        if self._counter:
+            sections += (records.COUNTER, [self._queue_id_limit])
+            self._counter = False
+        return sections
+
+    def _delete_sections(self, sections: list[object]) -> None:
+        for queue_id in sorted(self._deletes):
+            sections += (records.DELETE, [queue_id, self._deletes[queue_id]])
+        self._deletes = {}
+        if self._reference_deletes:
+            sections += (records.DELETE_REFERENCE, self._reference_deletes)
+            self._reference_deletes = []
+        if self._ranges:
+            sections += (records.DELETE_RANGE, self._ranges)
+            self._ranges = []
+        if self._queues_gone:
+            sections += (records.DELETE_QUEUE, self._queues_gone)
+            self._queues_gone = []
+        if self._dropped:
+            sections += (records.DELETE_MESSAGES, self._dropped)
+            self._dropped = []
+
+    def _put_sections(self, sections: list[object]) -> None:
+        messages: list[object] = []
+        for queue_id in sorted(self._puts):
+            inline: list[object] = []
+            shared: list[object] = []
+            number = self.batch
+            for entry in self._puts[queue_id]:
+                if entry.batch != number:
+                    continue
+                message = entry.message
+                extras: object = 0
+                if entry.expiry or entry.deliveries:
+                    extras = (entry.expiry, entry.deliveries)
+                if (message.stored_refs > 1 or message.store_id) and self._share(message, messages):
+                    shared += (entry.seq, extras, message.store_id, message.header.body_size)
+                else:
+                    message.stored_refs = INLINE
+                    body: object = message.body
+                    if message.chunks:
+                        body = message.chunks
+                    inline += (entry.seq, extras, message.address, message.header.payload, body)
+            if inline:
+                sections += (records.PUT, [queue_id, inline])
+            if shared:
+                sections += (records.PUT_REFERENCE, [queue_id, shared])
+        if messages:
+            sections += (records.PUT_MESSAGES, messages)
+
+    def _share(self, message: Message, messages: list[object]) -> bool:
+        """Count a reference to a shared message, storing the message if need be; False: keep it inline."""
+        references = self._references
+        store_id = message.store_id
+        count = references.get(store_id, 0)
+        if store_id and not count:
+            # Its last reference went in the meantime, and the stored copy with it.
+            store_id = message.store_id = 0
+        if not store_id:
+            if message.stored_refs < 2:
+                return False
+            store_id = self._next_store_id
+            self._next_store_id = store_id + 1
+            message.store_id = store_id
+            body: object = message.body
+            if message.chunks:
+                body = message.chunks
+            messages += (store_id, message.address, message.header.payload, body)
+        message.stored_refs = 0
+        references[store_id] = count + 1
+        return True

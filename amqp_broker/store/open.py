@@ -1,0 +1,179 @@
+"""A data directory: made if it is missing, locked against other brokers, its schema checked.
+
+Two locks keep order. broker.lock belongs to the broker for its life. store.lock belongs to whatever writes:
+it passes to the writer process, so that a broker started after a crash waits until the old writer has
+finished.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from typing import Final
+
+import lmdb
+
+from amqp_broker.store import records
+from amqp_broker.store.environment import COMMIT, DEFAULT_MAP_SIZE, environment_path, open_environment
+from amqp_broker.store.errors import StoreError
+from amqp_broker.store.reader import Reader
+from amqp_broker.store.writer import Databases
+
+ORPHAN_PATIENCE: Final = 10.0
+_POLL: Final = 0.01
+
+
+class DataDirectory:
+    """An open data directory.
+
+    environment: for reading only, unless it was opened as embedded. resizing: see `Reader`.
+    """
+
+    def __init__(self, path: str, broker_lock: int, store_lock: int) -> None:
+        self.path: Final = path
+        self.map_size = DEFAULT_MAP_SIZE
+        self.durability = COMMIT
+        self.resizing: Final = threading.Lock()
+        self.environment: lmdb.Environment
+        self.reader: Reader
+        self._broker_lock = broker_lock
+        self._store_lock = store_lock
+
+    def store_lock(self) -> int:
+        """The descriptor of the locked store.lock, for a writer process to inherit."""
+        if self._store_lock < 0:
+            raise StoreError(self.path, "the store already has a writer")
+        return self._store_lock
+
+    def give_store_lock(self) -> None:
+        """Leave store.lock to the process that inherited it."""
+        os.close(self._store_lock)
+        self._store_lock = -1
+
+    def close(self) -> None:
+        """Give the directory up; the writer must have ended."""
+        self.environment.close()
+        if self._store_lock >= 0:
+            os.close(self._store_lock)
+        os.close(self._broker_lock)
+
+
+def open_data_directory(
+    path: str,
+    *,
+    map_size: int = DEFAULT_MAP_SIZE,
+    durability: str = COMMIT,
+    embedded: bool = False,
+    patience: float = ORPHAN_PATIENCE,
+) -> DataDirectory:
+    """Open or make a data directory. Raises StoreError, at once if another broker has it.
+
+    embedded: the writer will be a thread of this process. patience: how long to wait, in seconds, for the
+    writer of a broker that was killed.
+    """
+    path = os.path.abspath(path)
+    try:
+        os.makedirs(environment_path(path), mode=0o700, exist_ok=True)
+        broker_lock = _lock_broker(path)
+    except OSError as error:
+        raise StoreError(
+            path, f"cannot use the data directory: {error.strerror}", error.errno or 0
+        ) from error
+    store_lock = -1
+    try:
+        store_lock = _lock_store(path, patience)
+        directory = DataDirectory(path, broker_lock, store_lock)
+        directory.map_size = map_size
+        directory.durability = durability
+        _check_schema(path, map_size)
+        directory.environment = open_environment(path, map_size, durability, readonly=not embedded)
+        directory.reader = Reader(directory.environment, path, directory.resizing)
+    except BaseException:
+        if store_lock >= 0:
+            os.close(store_lock)
+        os.close(broker_lock)
+        raise
+    return directory
+
+
+def _lock_broker(path: str) -> int:
+    descriptor = os.open(os.path.join(path, "broker.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if _try_lock(descriptor):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        return descriptor
+    holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+    os.close(descriptor)
+    raise StoreError(
+        path, f"data directory is in use by another broker (pid {holder or 'unknown'})", errno.EWOULDBLOCK
+    )
+
+
+def _lock_store(path: str, patience: float) -> int:
+    descriptor = os.open(os.path.join(path, "store.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience
+    while not _try_lock(descriptor):
+        if time.monotonic() >= deadline:
+            os.close(descriptor)
+            cause = f"the writer of an earlier broker has not finished within {patience:g} s"
+            raise StoreError(path, cause, errno.EWOULDBLOCK)
+        time.sleep(_POLL)
+    return descriptor
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_schema(path: str, map_size: int) -> None:
+    """Refuse a store that this version cannot read; give a new one its version. Raises StoreError."""
+    version = _schema_version(path, map_size)
+    if version == 0:
+        _create(path, map_size)
+    elif version > records.SCHEMA_VERSION:
+        cause = f"its schema version is {version}, this broker knows versions up to {records.SCHEMA_VERSION}"
+        raise StoreError(path, cause)
+
+
+def _schema_version(path: str, map_size: int) -> int:
+    """0 if there is no store, or one whose making was cut short."""
+    if not os.path.exists(os.path.join(environment_path(path), "data.mdb")):
+        return 0
+    environment = open_environment(path, map_size, readonly=True)
+    try:
+        meta = environment.open_db(records.META, create=False)
+        with environment.begin() as txn:
+            version = txn.get(records.SCHEMA_KEY, db=meta)
+    except lmdb.NotFoundError:
+        return 0
+    except lmdb.Error as error:
+        raise StoreError(path, f"cannot read the store: {error}", getattr(error, "code", 0)) from error
+    finally:
+        environment.close()
+    return records.U64.unpack(version)[0] if version else 0
+
+
+def _create(path: str, map_size: int) -> None:
+    environment = open_environment(path, map_size)
+    try:
+        databases = Databases(environment)
+        with environment.begin(write=True) as txn:
+            txn.put(records.SCHEMA_KEY, records.U64.pack(records.SCHEMA_VERSION), db=databases.meta)
+    except lmdb.Error as error:
+        raise StoreError(path, f"cannot make a store: {error}", getattr(error, "code", 0)) from error
+    finally:
+        environment.close()
+    # A file is only there after a power failure if the directory that names it was synced, too.
+    for directory in (environment_path(path), path, os.path.dirname(path)):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

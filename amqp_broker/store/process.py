@@ -1,0 +1,65 @@
+"""The writer as a process of its own, so that committing takes neither the broker's core nor its interpreter
+lock.
+
+The child inherits the lock of the store and one end of a socket pair. It outlives a broker that is killed for
+as long as it takes to finish what it was sent.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+import amqp_broker
+from amqp_broker.store.carrier import Carrier
+
+if TYPE_CHECKING:
+    from amqp_broker.store.open import DataDirectory
+
+
+class ProcessCarrier(Carrier):
+    """Carries batches to a child process; pid is None before `spawn`."""
+
+    def __init__(self, directory: DataDirectory) -> None:
+        super().__init__(directory.path)
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def spawn(self) -> None:
+        directory = self._directory
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)  # noqa: FBT003
+            lock = directory.store_lock()
+            arguments = [str(theirs.fileno()), str(lock), directory.path]
+            arguments += [str(directory.map_size), directory.durability]
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "amqp_broker.store.child", *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), lock),
+                env=_environment(),
+                # Out of the terminal's reach: an interrupt is for the broker.
+                process_group=0,
+            )
+        directory.give_store_lock()
+        self._socket = ours
+
+    async def _ended(self) -> None:
+        if self._process is not None:
+            await anyio.to_thread.run_sync(self._process.wait)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the package found where we found it, whatever the working directory is."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(amqp_broker.__file__)))
+    search = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{search}" if search else home}

@@ -1,0 +1,209 @@
+"""The reading side of the store: what is durable, found again.
+
+It opens one read transaction per call and closes it before it returns, because LMDB can reuse no page that a
+reader might still see. It writes nothing. What a committed batch removed counts as gone, even where the
+writer has not got round to removing the rows.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import lmdb
+
+from amqp_broker.broker.ports import Definition, StoredEntry, StoredQueue
+from amqp_broker.store import records
+from amqp_broker.store.definitions import decode_definition
+from amqp_broker.store.errors import StoreError
+
+READ_BYTES: Final = 4 << 20
+
+_unpack_key: Final = records.ENTRY_KEY.unpack_from
+_unpack_head: Final = records.HEAD.unpack_from
+
+
+class Found:
+    """What a start finds. references: how many entries refer to each shared message.
+
+    store_ids: every shared message in the store, rising. queue_id_limit: the highest queue id ever reserved.
+    """
+
+    __slots__ = ("definitions", "queue_id_limit", "queues", "references", "store_ids")
+
+    def __init__(self) -> None:
+        self.definitions: list[Definition] = []
+        self.queues: dict[int, StoredQueue] = {}
+        self.references: dict[int, int] = {}
+        self.store_ids: list[int] = []
+        self.queue_id_limit: int = 0
+
+
+class Reader:
+    """Reads an LMDB environment that has the databases of schema version 1.
+
+    resizing: held by whoever changes the size of this process's map, which LMDB forbids while anyone reads.
+    """
+
+    def __init__(self, environment: lmdb.Environment, path: str, resizing: threading.Lock) -> None:
+        self._environment = environment
+        self._path = path
+        self._resizing = resizing
+        self._entries = environment.open_db(records.ENTRIES, create=False)
+        self._messages = environment.open_db(records.MESSAGES, create=False)
+        self._definitions = environment.open_db(records.DEFINITIONS, create=False)
+        self._meta = environment.open_db(records.META, create=False)
+
+    def scan(self) -> Found:
+        """Everything a start needs, without reading a body. Raises StoreError."""
+        found = Found()
+        with self._resizing:
+            try:
+                with self._begin() as txn:
+                    self._scan_meta(txn, found)
+                    self._scan_definitions(txn, found)
+                    self._scan_entries(txn, found)
+                    keys = txn.cursor(self._messages).iternext(keys=True, values=False)
+                    found.store_ids = [records.U64.unpack(key)[0] for key in keys]
+            except (lmdb.Error, ValueError) as error:
+                raise self._failure(error) from error
+        return found
+
+    def read(self, queue_id: int, first_seq: int, limit: int) -> list[StoredEntry]:
+        """As `Store.read`. Raises StoreError."""
+        with self._resizing:
+            try:
+                with self._begin() as txn:
+                    return self._read(txn, queue_id, first_seq, limit)
+            except (lmdb.Error, ValueError) as error:
+                raise self._failure(error) from error
+
+    def _begin(self) -> lmdb.Transaction[memoryview]:
+        try:
+            return self._environment.begin(buffers=True)
+        except lmdb.MapResizedError:
+            # The writer's process has grown the file past our map: take over its size.
+            self._environment.set_mapsize(0)
+            return self._environment.begin(buffers=True)
+
+    def _failure(self, error: Exception) -> StoreError:
+        return StoreError(self._path, f"cannot read the store: {error}", getattr(error, "code", 0))
+
+    def _scan_meta(self, txn: lmdb.Transaction[memoryview], found: Found) -> None:
+        limit = txn.get(records.QUEUE_ID_KEY, db=self._meta)
+        if limit is not None:
+            found.queue_id_limit = records.U64.unpack(limit)[0]
+
+    def _scan_definitions(self, txn: lmdb.Transaction[memoryview], found: Found) -> None:
+        for value in txn.cursor(self._definitions).iternext(keys=False, values=True):
+            found.definitions.append(decode_definition(bytes(value)))
+        found.definitions.sort(key=_definition_order)
+
+    def _scan_entries(self, txn: lmdb.Transaction[memoryview], found: Found) -> None:
+        cursor = txn.cursor(self._entries)
+        ranges = self._ranges(txn)
+        positioned = cursor.first()
+        while positioned:
+            queue_id = records.QUEUE_KEY.unpack_from(cursor.key())[0]
+            queue = StoredQueue(0, 0, 0, 0, 0)
+            if len(cursor.key()) == records.QUEUE_KEY.size:
+                queue.watermark = records.U64.unpack(cursor.value())[0]
+                positioned = cursor.next()
+            gone = ranges.get(queue_id, [])
+            if positioned:
+                positioned = self._scan_queue(cursor, queue_id, queue, found.references, gone)
+            # New entries must lie above everything that was ever handed out or is still to be removed.
+            queue.last_seq = max([queue.last_seq, queue.watermark, *(last for _, last in gone)])
+            if queue.last_seq < records.MAX_SEQ:
+                found.queues[queue_id] = queue
+
+    def _scan_queue(
+        self,
+        cursor: lmdb.Cursor[memoryview],
+        queue_id: int,
+        queue: StoredQueue,
+        references: dict[int, int],
+        gone: list[tuple[int, int]],
+    ) -> bool:
+        """Count the entries from the cursor to the end of the queue; whether the cursor is on a row then."""
+        count = 0
+        body_bytes = 0
+        for key, value in cursor.iternext():
+            if len(key) != records.ENTRY_KEY.size:
+                break
+            row_queue_id, seq = _unpack_key(key)
+            if row_queue_id != queue_id:
+                break
+            if gone and _covered(gone, seq):
+                continue
+            if not count:
+                queue.first_seq = seq
+            count += 1
+            queue.last_seq = seq
+            flags, body_offset = _unpack_head(value)
+            if flags & records.REFERENCE:
+                row = records.decode_row(value)
+                body_bytes += row.body_size
+                references[row.store_id] = references.get(row.store_id, 0) + 1
+            else:
+                body_bytes += len(value) - body_offset
+        queue.count = count
+        queue.body_bytes = body_bytes
+        return len(cursor.key()) > 0
+
+    def _ranges(
+        self, txn: lmdb.Transaction[memoryview], queue_id: int = -1
+    ) -> dict[int, list[tuple[int, int]]]:
+        """What is still to be removed: first and last seqs by queue; queue_id: only that queue's."""
+        ranges: dict[int, list[tuple[int, int]]] = {}
+        prefix = records.RANGE_PREFIX
+        if queue_id >= 0:
+            prefix += records.QUEUE_KEY.pack(queue_id)
+        cursor = txn.cursor(self._meta)
+        if cursor.set_range(prefix):
+            for key, value in cursor.iternext():
+                if key[: len(prefix)] != prefix:
+                    break
+                _, found_id, first = records.RANGE_KEY.unpack(key)
+                ranges.setdefault(found_id, []).append((first, records.U64.unpack(value)[0]))
+        return ranges
+
+    def _read(
+        self, txn: lmdb.Transaction[memoryview], queue_id: int, first_seq: int, limit: int
+    ) -> list[StoredEntry]:
+        entries: list[StoredEntry] = []
+        gone = self._ranges(txn, queue_id).get(queue_id, [])
+        size = 0
+        cursor = txn.cursor(self._entries)
+        if not cursor.set_range(records.ENTRY_KEY.pack(queue_id, first_seq)):
+            return entries
+        for key, value in cursor.iternext():
+            if len(entries) >= limit or len(key) != records.ENTRY_KEY.size:
+                break
+            row_queue_id, seq = _unpack_key(key)
+            if row_queue_id != queue_id or size >= READ_BYTES:
+                break
+            if gone and _covered(gone, seq):
+                continue
+            row = records.decode_row(value)
+            message = row
+            if row.store_id:
+                shared = txn.get(records.U64.pack(row.store_id), db=self._messages)
+                if shared is None:
+                    raise ValueError(f"message {row.store_id} of queue {queue_id} is missing")
+                message = records.decode_row(shared)
+            entry = StoredEntry(seq, message.address, message.header, message.body)
+            entry.expiry = row.expiry
+            entry.deliveries = row.deliveries
+            entry.store_id = row.store_id
+            entries.append(entry)
+            size += message.body_size
+        return entries
+
+
+def _covered(ranges: list[tuple[int, int]], seq: int) -> bool:
+    return any(first <= seq <= last for first, last in ranges)
+
+
+def _definition_order(definition: Definition) -> tuple[str, bytes]:
+    return definition.kind, definition.key

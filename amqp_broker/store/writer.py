@@ -1,0 +1,308 @@
+"""The writing side of the store: applies batches to an LMDB environment, one write transaction at a time.
+
+A transaction holds one or more whole batches and is on disk when `apply` returns (with durability "commit").
+Removing many rows is left to `tidy`, which works in steps while there is nothing else to do; what is left to
+remove is kept in `meta`, so a restart goes on with it. It knows no sockets, and must only be used by one
+thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, TypeAlias
+
+import lmdb
+
+from amqp_broker.store import records
+from amqp_broker.store.errors import StoreError
+
+RANGE_STEP: Final = 5000
+_GROWTH: Final = 2
+
+_pack_key: Final = records.ENTRY_KEY.pack
+_unpack_key: Final = records.ENTRY_KEY.unpack_from
+_pack_head: Final = records.HEAD.pack
+_HEAD_SIZE: Final = records.HEAD.size
+
+
+class Databases:
+    """Handles of the four databases, made if they are missing."""
+
+    __slots__ = ("definitions", "entries", "messages", "meta")
+
+    def __init__(self, environment: lmdb.Environment) -> None:
+        self.meta = environment.open_db(records.META)
+        self.definitions = environment.open_db(records.DEFINITIONS)
+        self.entries = environment.open_db(records.ENTRIES)
+        self.messages = environment.open_db(records.MESSAGES)
+
+
+class Writer:
+    """Owns every write transaction of an environment.
+
+    resizing: held while this process's map changes its size, which LMDB forbids while anyone reads.
+    """
+
+    def __init__(
+        self,
+        environment: lmdb.Environment,
+        path: str,
+        resizing: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self._environment = environment
+        self._path = path
+        self._resizing = resizing or nullcontext()
+        self._databases = Databases(environment)
+        # Store ids whose references `tidy` removed and which nobody was told about yet.
+        self._released: list[int] = []
+        with environment.begin(buffers=True) as txn:
+            self._untidy = _at_range(txn.cursor(self._databases.meta))
+
+    @property
+    def untidy(self) -> bool:
+        """There are rows left for `tidy` to remove."""
+        return self._untidy
+
+    def apply(self, payloads: list[list[object]]) -> list[int]:
+        """Make batches durable together, in order; returns the store ids that lost a reference, once for
+        each.
+
+        Raises StoreError if nothing of them was written; they can be applied again later.
+        """
+        while True:
+            try:
+                with self._environment.begin(write=True, buffers=True) as txn:
+                    changes = _Changes(txn, self._databases)
+                    for sections in payloads:
+                        changes.apply(sections)
+                        changes.finish()
+                break
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.Error as error:
+                raise self._failure(error) from error
+        self._untidy = self._untidy or changes.untidy
+        released = self._released + changes.released
+        self._released = []
+        return released
+
+    def tidy(self) -> None:
+        """Remove the next RANGE_STEP rows of what is left to remove. Raises StoreError."""
+        try:
+            with self._environment.begin(write=True, buffers=True) as txn:
+                changes = _Changes(txn, self._databases)
+                more = changes.continue_range()
+        except lmdb.MapFullError:
+            self._grow()
+            return
+        except lmdb.Error as error:
+            self._untidy = False  # until a batch gets through again
+            raise self._failure(error) from error
+        self._untidy = more
+        self._released += changes.released
+
+    def _grow(self) -> None:
+        size = self._environment.info()["map_size"]
+        try:
+            with self._resizing:
+                self._environment.set_mapsize(size * _GROWTH)
+        except lmdb.Error as error:
+            raise StoreError(
+                self._path, f"the map of {size} bytes is full and cannot grow: {error}"
+            ) from error
+
+    def _failure(self, error: lmdb.Error) -> StoreError:
+        return StoreError(self._path, f"cannot write the store: {error}", getattr(error, "code", 0))
+
+
+class _Changes:
+    """One write transaction in the making; it holds the puts back, so that they go in sorted."""
+
+    def __init__(self, txn: lmdb.Transaction[memoryview], databases: Databases) -> None:
+        self._txn = txn
+        self._databases = databases
+        self._cursor = txn.cursor(databases.entries)
+        self._items: list[tuple[bytes, bytes]] = []
+        self._budget = RANGE_STEP
+        self.released: list[int] = []
+        self.untidy = False
+
+    def apply(self, sections: list[Any]) -> None:
+        """Apply the sections of one batch, in their order."""
+        each = iter(sections)
+        for kind, content in zip(each, each, strict=True):
+            _APPLY[kind](self, content)
+
+    def finish(self) -> None:
+        """Write the entries that were held back; called before the next batch of the transaction."""
+        items = self._items
+        if items:
+            # Batches arrive in queue order and queues in seq order: only references come out of line.
+            items.sort()
+            self._cursor.putmulti(items)
+            self._items = []
+
+    def define(self, content: list[bytes]) -> None:
+        self._txn.put(content[0], content[1], db=self._databases.definitions)
+
+    def undefine(self, content: list[bytes]) -> None:
+        self._txn.delete(content[0], db=self._databases.definitions)
+
+    def counter(self, content: list[int]) -> None:
+        self._txn.put(records.QUEUE_ID_KEY, records.U64.pack(content[0]), db=self._databases.meta)
+
+    def delete(self, content: tuple[int, list[int]]) -> None:
+        queue_id, runs = content
+        cursor = self._cursor
+        each = iter(runs)
+        for first, last in zip(each, each, strict=True):
+            found = cursor.set_range(_pack_key(queue_id, first))
+            while found:
+                key = cursor.key()
+                if len(key) != records.ENTRY_KEY.size:
+                    break
+                row_queue_id, seq = _unpack_key(key)
+                if seq > last or row_queue_id != queue_id:
+                    break
+                found = cursor.delete()
+
+    def delete_reference(self, content: list[int]) -> None:
+        cursor = self._cursor
+        each = iter(content)
+        for queue_id, seq in zip(each, each, strict=True):
+            if cursor.set_key(_pack_key(queue_id, seq)):
+                self._release(cursor.value())
+                cursor.delete()
+
+    def delete_range(self, content: list[int]) -> None:
+        each = iter(content)
+        for queue_id, first, last in zip(each, each, each, strict=True):
+            reached = self._remove(queue_id, first, last)
+            if reached >= 0:
+                # Entries put later may fall below an open-ended `last`: keep no more than there is now.
+                self._remember(queue_id, reached, self._last_seq(queue_id, last))
+
+    def delete_queue(self, content: list[int]) -> None:
+        for queue_id in content:
+            self._txn.delete(records.QUEUE_KEY.pack(queue_id), db=self._databases.entries)
+            reached = self._remove(queue_id, 0, records.MAX_SEQ)
+            if reached >= 0:
+                self._remember(queue_id, reached, records.MAX_SEQ)
+
+    def delete_messages(self, content: list[int]) -> None:
+        cursor = self._txn.cursor(self._databases.messages)
+        for store_id in content:
+            if cursor.set_key(records.U64.pack(store_id)):
+                cursor.delete()
+
+    def put_messages(self, content: list[Any]) -> None:
+        each = iter(content)
+        items = [
+            (records.U64.pack(store_id), _encode_message(0, address, header, body))
+            for store_id, address, header, body in zip(each, each, each, each, strict=True)
+        ]
+        self._txn.cursor(self._databases.messages).putmulti(items)
+
+    def put(self, content: tuple[int, list[Any]]) -> None:
+        queue_id, fields = content
+        items = self._items
+        each = iter(fields)
+        for seq, extras, address, header, body in zip(each, each, each, each, each, strict=True):
+            items.append((_pack_key(queue_id, seq), _encode_message(extras, address, header, body)))
+
+    def put_reference(self, content: tuple[int, list[Any]]) -> None:
+        queue_id, fields = content
+        each = iter(fields)
+        for seq, extras, store_id, body_size in zip(each, each, each, each, strict=True):
+            flags, encoded = records.encode_extras(*extras) if extras else (0, b"")
+            value = records.encode_reference(flags, encoded, store_id, body_size)
+            self._items.append((_pack_key(queue_id, seq), value))
+
+    def mark(self, content: list[int]) -> None:
+        queue_id, seq = content
+        key = records.QUEUE_KEY.pack(queue_id)
+        kept = self._txn.get(key, db=self._databases.entries)
+        if kept is None or records.U64.unpack(kept)[0] < seq:
+            self._txn.put(key, records.U64.pack(seq), db=self._databases.entries)
+
+    def continue_range(self) -> bool:
+        """Go on with the first range that was remembered; whether any is left after that."""
+        cursor = self._txn.cursor(self._databases.meta)
+        if not _at_range(cursor):
+            return False
+        _, queue_id, first = records.RANGE_KEY.unpack(cursor.key())
+        last = records.U64.unpack(cursor.value())[0]
+        cursor.delete()
+        reached = self._remove(queue_id, first, last)
+        if reached >= 0:
+            self._remember(queue_id, reached, last)
+        return _at_range(cursor)
+
+    def _remember(self, queue_id: int, first: int, last: int) -> None:
+        key = records.RANGE_KEY.pack(records.RANGE_PREFIX, queue_id, first)
+        self._txn.put(key, records.U64.pack(last), db=self._databases.meta)
+        self.untidy = True
+
+    def _remove(self, queue_id: int, first: int, last: int) -> int:
+        """Remove the rows of a range as far as this transaction's budget goes; -1 or the seq it came to."""
+        cursor = self._cursor
+        found = cursor.set_range(_pack_key(queue_id, first))
+        while found:
+            key = cursor.key()
+            if len(key) != records.ENTRY_KEY.size:
+                break
+            row_queue_id, seq = _unpack_key(key)
+            if row_queue_id != queue_id or seq > last:
+                break
+            if self._budget <= 0:
+                return int(seq)
+            self._budget -= 1
+            self._release(cursor.value())
+            found = cursor.delete()
+        return -1
+
+    def _last_seq(self, queue_id: int, last: int) -> int:
+        """The highest seq up to `last` that the queue has a row for; there must be one."""
+        cursor = self._cursor
+        key = _pack_key(queue_id, last)
+        if not cursor.set_range(key):
+            cursor.last()
+        elif cursor.key() != key:
+            cursor.prev()
+        return int(_unpack_key(cursor.key())[1])
+
+    def _release(self, value: memoryview) -> None:
+        if value[0] & records.REFERENCE:
+            self.released.append(records.decode_row(value).store_id)
+
+
+def _at_range(cursor: lmdb.Cursor[memoryview]) -> bool:
+    prefix = records.RANGE_PREFIX
+    return cursor.set_range(prefix) and cursor.key()[: len(prefix)] == prefix
+
+
+def _encode_message(extras: Any, address: bytes, header: bytes, body: bytes | tuple[bytes, ...]) -> bytes:
+    if not extras and type(body) is bytes:
+        return b"".join((_pack_head(0, _HEAD_SIZE + len(address) + len(header)), address, header, body))
+    flags, encoded = records.encode_extras(*extras) if extras else (0, b"")
+    body_offset = _HEAD_SIZE + len(encoded) + len(address) + len(header)
+    chunks = body if isinstance(body, tuple) else (body,)
+    return b"".join((_pack_head(flags, body_offset), encoded, address, header, *chunks))
+
+
+_Section: TypeAlias = Callable[[_Changes, Any], None]
+_APPLY: Final[dict[int, _Section]] = {
+    records.DEFINE: _Changes.define,
+    records.UNDEFINE: _Changes.undefine,
+    records.COUNTER: _Changes.counter,
+    records.DELETE: _Changes.delete,
+    records.DELETE_REFERENCE: _Changes.delete_reference,
+    records.DELETE_RANGE: _Changes.delete_range,
+    records.DELETE_QUEUE: _Changes.delete_queue,
+    records.DELETE_MESSAGES: _Changes.delete_messages,
+    records.PUT_MESSAGES: _Changes.put_messages,
+    records.PUT: _Changes.put,
+    records.PUT_REFERENCE: _Changes.put_reference,
+    records.MARK: _Changes.mark,
+}

@@ -1,0 +1,364 @@
+"""From received octets to whole methods and whole messages.
+
+`FrameReader.feed` takes what a socket gave, split anywhere, checks each frame (size, type, end octet), puts a
+publish together with its content, and calls its `FrameHandler`. It keeps incomplete input and nothing else;
+it does not know what a method means, nor that a socket exists.
+
+This is the file that may be clever, for transient_noack of the comparison benchmark: publishers repeat
+themselves, so the octets of a whole basic.publish frame, and of a content header, are looked up before they are
+parsed. tests/wire/test_reader.py holds it against the plain way, one octet at a time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Final
+
+from amqp_broker.content.header import ContentHeader, HeaderError, parse_header
+from amqp_broker.errors import HardError, frame_error, internal_error, unexpected_frame
+from amqp_broker.wire.methods import (
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_OVERHEAD,
+    snippet,
+)
+
+BASIC_PUBLISH: Final = b"\x00\x3c\x00\x28"
+CLASS_BASIC: Final = 60
+
+# Each is dropped whole when full: a publisher that never repeats itself pays for an insertion, no more.
+MOST_PUBLISHES_KNOWN: Final = 1024
+MOST_HEADERS_KNOWN: Final = 256
+LONGEST_HEADER_KNOWN: Final = 512
+
+# A body frame longer than this is passed on as it comes, not gathered first: gathering would copy it again.
+STREAMED_FRAME: Final = 16384
+
+
+class Publish:
+    """What one basic.publish frame says, the same for every message sent with the same octets.
+
+    address: exchange and routing key as short strings, as basic.deliver wants them.
+    """
+
+    __slots__ = (
+        "address",
+        "body_start",
+        "channel_id",
+        "exchange",
+        "header_start",
+        "immediate",
+        "mandatory",
+        "routing_key",
+    )
+
+    def __init__(self, channel_id: int, payload: bytes) -> None:
+        """Parse a method frame's payload; IndexError, ValueError if it is malformed."""
+        self.channel_id: int = channel_id
+        key_at = 7 + payload[6]
+        end = key_at + 1 + payload[key_at]
+        if end + 1 != len(payload):
+            raise IndexError(end)
+        self.address: bytes = payload[6:end]
+        self.exchange: str = payload[7:key_at].decode()
+        self.routing_key: str = payload[key_at + 1 : end].decode()
+        flags = payload[end]
+        self.mandatory: bool = flags & 1 != 0
+        self.immediate: bool = flags & 2 != 0
+        channel_octets = channel_id.to_bytes(2, "big")
+        self.header_start: bytes = bytes((FRAME_HEADER,)) + channel_octets
+        self.body_start: bytes = bytes((FRAME_BODY,)) + channel_octets
+
+
+class FrameHandler(ABC):
+    """Who is told what a connection's peer said. Any method may raise HardError, which ends the connection."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def publish_received(self, channel_id: int, payload: bytes) -> Publish | None:
+        """A basic.publish method, its content still to come; None to have the content dropped."""
+
+    @abstractmethod
+    def method_received(self, channel_id: int, payload: bytes) -> None:
+        """Any other method. Raises HardError for one that is malformed or not expected now."""
+
+    @abstractmethod
+    def message_received(
+        self, publish: Publish, header: ContentHeader, body: bytes, chunks: list[bytes] | None
+    ) -> None:
+        """A publish with all its content: the body, or the pieces it came in."""
+
+    @abstractmethod
+    def message_too_large(self, publish: Publish, size: int) -> None:
+        """A content header announced more than `max_message_size`; its body will be dropped."""
+
+    @abstractmethod
+    def discards(self, channel_id: int) -> bool:
+        """Whether content on this channel is dropped unseen, because the channel is being closed."""
+
+
+class _Content:
+    """A publish whose content is not complete. header is None until the content header came."""
+
+    __slots__ = ("chunks", "header", "publish", "remaining")
+
+    def __init__(self, publish: Publish) -> None:
+        self.publish: Publish = publish
+        self.header: ContentHeader | None = None
+        self.remaining: int = 0
+        self.chunks: list[bytes] = []
+
+
+class FrameReader:
+    """The receiving half of a connection, after the protocol header.
+
+    payload_max: largest frame payload, octets (frame_max less 8). max_message_size: largest body, octets.
+    received: counts calls that brought octets, for heartbeats.
+    """
+
+    __slots__ = (
+        "contents",
+        "handler",
+        "headers",
+        "max_message_size",
+        "payload_max",
+        "publishes",
+        "rest",
+        "stopped",
+        "stream_content",
+        "stream_left",
+    )
+
+    def __init__(self, handler: FrameHandler, payload_max: int, max_message_size: int) -> None:
+        self.handler: FrameHandler = handler
+        self.payload_max: int = payload_max
+        self.max_message_size: int = max_message_size
+        self.rest: bytes = b""
+        self.stopped: bool = False
+        self.contents: dict[int, _Content] = {}
+        self.publishes: dict[bytes, Publish] = {}
+        self.headers: dict[bytes, ContentHeader] = {}
+        self.stream_content: _Content | None = None
+        self.stream_left: int = 0
+
+    def forget_channel(self, channel_id: int) -> None:
+        """A channel was closed: nothing half received on it will be completed."""
+        self.contents.pop(channel_id, None)
+        self.publishes.clear()
+
+    def stop(self) -> None:
+        """Ignore all that is still to come."""
+        self.stopped = True
+        self.rest = b""
+        self.contents.clear()
+
+    def feed(self, data: bytes) -> None:
+        """Handle every whole frame in what was kept and `data`, and keep what is left.
+
+        Raises HardError for what breaks the framing.
+        """
+        if self.rest:
+            data = self.rest + data
+            self.rest = b""
+        pos = 0
+        if self.stream_left:
+            pos = self._stream(data, 0)
+        end = len(data)
+        while end - pos >= FRAME_OVERHEAD and not self.stopped:
+            size = data[pos + 3] << 24 | data[pos + 4] << 16 | data[pos + 5] << 8 | data[pos + 6]
+            stop = pos + 7 + size
+            if size > self.payload_max:
+                raise frame_error(
+                    f"type {data[pos]}, all octets = <<>>: {{frame_too_large,{size},{self.payload_max}}}"
+                )
+            if stop >= end:
+                if data[pos] == FRAME_BODY and size > STREAMED_FRAME:
+                    pos = self._start_stream(data, pos, size)
+                break
+            if data[stop] != FRAME_END:
+                raise frame_error(
+                    f"type {data[pos]}, {snippet(data[pos + 7 : stop])}: {{invalid_frame_end_marker,{data[stop]}}}"
+                )
+            publish = self.publishes.get(data[pos:stop])
+            if publish is not None:
+                pos = self._known_publish(publish, data, stop + 1, end)
+            else:
+                self._frame(data, pos, stop)
+                pos = stop + 1
+        if pos < end and not self.stopped:
+            self.rest = data[pos:] if pos else data
+
+    def _known_publish(self, publish: Publish, data: bytes, pos: int, end: int) -> int:
+        """The content after a publish frame that was seen before, if all of it is here in two frames."""
+        if publish.channel_id in self.contents:
+            raise self._method_in_content(publish.channel_id)
+        if end - pos >= FRAME_OVERHEAD and data[pos : pos + 3] == publish.header_start:
+            size = data[pos + 3] << 24 | data[pos + 4] << 16 | data[pos + 5] << 8 | data[pos + 6]
+            stop = pos + 7 + size
+            if stop < end and data[stop] == FRAME_END:
+                header = self.headers.get(data[pos + 7 : stop])
+                if header is not None:
+                    pos_body = stop + 1
+                    length = header.body_size
+                    if length == 0:
+                        self.handler.message_received(publish, header, b"", None)
+                        return pos_body
+                    stop = pos_body + 7 + length
+                    if (
+                        stop < end
+                        and data[pos_body : pos_body + 3] == publish.body_start
+                        and data[pos_body + 3] << 24
+                        | data[pos_body + 4] << 16
+                        | data[pos_body + 5] << 8
+                        | data[pos_body + 6]
+                        == length
+                        and length <= self.payload_max
+                        and data[stop] == FRAME_END
+                    ):
+                        self.handler.message_received(publish, header, data[pos_body + 7 : stop], None)
+                        return stop + 1
+        self.contents[publish.channel_id] = _Content(publish)
+        return pos
+
+    def _frame(self, data: bytes, pos: int, stop: int) -> None:
+        kind = data[pos]
+        channel_id = data[pos + 1] << 8 | data[pos + 2]
+        payload = data[pos + 7 : stop]
+        if kind == FRAME_METHOD and len(payload) >= 4:
+            if channel_id in self.contents:
+                raise self._method_in_content(channel_id)
+            if payload[:4] == BASIC_PUBLISH:
+                self._new_publish(channel_id, payload, data[pos:stop])
+            else:
+                self.handler.method_received(channel_id, payload)
+        elif kind == FRAME_BODY:
+            self._body(channel_id, payload)
+        elif kind == FRAME_HEADER and len(payload) >= 12:
+            self._header(channel_id, payload)
+        elif kind == FRAME_HEARTBEAT and not payload:
+            if channel_id:
+                raise unexpected_frame(f"type {kind}, {snippet(payload)}")
+        else:
+            raise frame_error(f"type {kind}, {snippet(payload)}: unknown_frame")
+
+    def _new_publish(self, channel_id: int, payload: bytes, frame: bytes) -> None:
+        publish = self.handler.publish_received(channel_id, payload)
+        if publish is None:
+            return
+        if len(self.publishes) >= MOST_PUBLISHES_KNOWN:
+            self.publishes.clear()
+        self.publishes[frame] = publish
+        self.contents[channel_id] = _Content(publish)
+
+    def _header(self, channel_id: int, payload: bytes) -> None:
+        content = self.contents.get(channel_id)
+        if content is None or content.header is not None:
+            self._content_unexpected(channel_id, content)
+            return
+        class_id = payload[0] << 8 | payload[1]
+        if class_id != CLASS_BASIC:
+            raise unexpected_frame(
+                f"expected content header for class {CLASS_BASIC}, got one for class {class_id} instead"
+            )
+        header = self.headers.get(payload)
+        if header is None:
+            try:
+                header = parse_header(payload)
+            except HeaderError:
+                raise internal_error("") from None
+        if header.body_size > self.max_message_size:
+            del self.contents[channel_id]
+            self.handler.message_too_large(content.publish, header.body_size)
+            return
+        if len(payload) <= LONGEST_HEADER_KNOWN:
+            if len(self.headers) >= MOST_HEADERS_KNOWN:
+                self.headers.clear()
+            self.headers[payload] = header
+        if header.body_size == 0:
+            del self.contents[channel_id]
+            self.handler.message_received(content.publish, header, b"", None)
+            return
+        content.header = header
+        content.remaining = header.body_size
+
+    def _body(self, channel_id: int, payload: bytes) -> None:
+        content = self.contents.get(channel_id)
+        if content is None or content.header is None:
+            self._content_unexpected(channel_id, content)
+            return
+        content.remaining -= len(payload)
+        content.chunks.append(payload)
+        if content.remaining <= 0:
+            self._complete(channel_id, content)
+
+    def _complete(self, channel_id: int, content: _Content) -> None:
+        header = content.header
+        assert header is not None
+        if content.remaining < 0:
+            raise frame_error(f"body is longer than the {header.body_size} octets its header announced")
+        del self.contents[channel_id]
+        if len(content.chunks) == 1:
+            self.handler.message_received(content.publish, header, content.chunks[0], None)
+        else:
+            self.handler.message_received(content.publish, header, b"", content.chunks)
+
+    def _start_stream(self, data: bytes, pos: int, size: int) -> int:
+        """Take what is here of a long body frame; the rest goes the same way as it comes."""
+        channel_id = data[pos + 1] << 8 | data[pos + 2]
+        content = self.contents.get(channel_id)
+        if content is None or content.header is None:
+            return pos
+        self.stream_content = content
+        self.stream_left = size
+        content.remaining -= size
+        return self._stream(data, pos + 7)
+
+    def _stream(self, data: bytes, pos: int) -> int:
+        content = self.stream_content
+        assert content is not None
+        end = min(pos + self.stream_left, len(data))
+        if end > pos:
+            content.chunks.append(data[pos:end])
+            self.stream_left -= end - pos
+        if self.stream_left or end == len(data):
+            if self.stream_left == 0:
+                # Only the end octet is missing: take the last octet back, so that the two are read together.
+                last = content.chunks[len(content.chunks) - 1]
+                content.chunks[len(content.chunks) - 1] = last[:-1]
+                if len(last) == 1:
+                    content.chunks.pop()
+                self.stream_left = 1
+                return end - 1
+            return end
+        if data[end] != FRAME_END:
+            raise frame_error(
+                f"type {FRAME_BODY}, {snippet(content.chunks[0])}: {{invalid_frame_end_marker,{data[end]}}}"
+            )
+        self.stream_content = None
+        if content.remaining <= 0:
+            channel_id = content.publish.channel_id
+            if self.contents.get(channel_id) is content:
+                self._complete(channel_id, content)
+        return end + 1
+
+    def _content_unexpected(self, channel_id: int, content: _Content | None) -> None:
+        if content is None:
+            if self.handler.discards(channel_id):
+                return
+            raise unexpected_frame("expected method frame, got non method frame instead")
+        if content.header is None:
+            raise unexpected_frame(
+                f"expected content header for class {CLASS_BASIC}, got non content header frame instead"
+            )
+        raise unexpected_frame("expected content body, got non content body frame instead")
+
+    def _method_in_content(self, channel_id: int) -> HardError:
+        if self.contents[channel_id].header is None:
+            return unexpected_frame(
+                f"expected content header for class {CLASS_BASIC}, got non content header frame instead"
+            )
+        return unexpected_frame("expected content body, got non content body frame instead")
