@@ -7,31 +7,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from amqp_broker.perf.settings import Settings
-
 DEFAULT_URI = "amqp://guest:guest@localhost:5672"
 
-CONNECTION = "Connection"
-TOPOLOGY = "Exchange and queues"
-PUBLISHING = "Publishing"
-CONSUMING = "Consuming"
-RUN = "Run and report"
 
-
-def perf(  # noqa: PLR0913 - a command has as many parameters as flags
+def perf(  # noqa: PLR0913, PLR0917 - a command has as many parameters as flags
     uri: Annotated[
         str,
-        typer.Option(
-            "--uri",
-            "-h",
-            help="Broker to load: amqp[s]://user:password@host:port/vhost.",
-            rich_help_panel=CONNECTION,
-        ),
+        typer.Option("--uri", "-h", help="Broker to load: amqp[s]://user:password@host:port/vhost."),
     ] = DEFAULT_URI,
     producers: Annotated[int, typer.Option("--producers", "-x", help="Connections that publish.")] = 1,
     consumers: Annotated[int, typer.Option("--consumers", "-y", help="Connections that consume.")] = 1,
@@ -46,7 +32,7 @@ def perf(  # noqa: PLR0913 - a command has as many parameters as flags
     ] = 12,
     rate: Annotated[
         float,
-        typer.Option("--rate", "-r", help="Messages per second and producer channel; 0 or less: no limit."),
+        typer.Option("--rate", "-r", help="Messages per second and producer channel; 0: no limit."),
     ] = 0,
     publishing_interval: Annotated[
         float,
@@ -57,7 +43,7 @@ def perf(  # noqa: PLR0913 - a command has as many parameters as flags
     ] = 0,
     confirm_timeout: Annotated[
         float,
-        typer.Option("--confirm-timeout", "-ct", help="Seconds after which a missing confirm is a failure."),
+        typer.Option("--confirm-timeout", "-ct", help="Seconds a confirm may take; 0: any."),
     ] = 30,
     flag: Annotated[
         list[str] | None,
@@ -79,9 +65,7 @@ def perf(  # noqa: PLR0913 - a command has as many parameters as flags
     ] = "",
     queue_pattern: Annotated[
         str,
-        typer.Option(
-            "--queue-pattern", "-qp", help="Names of many queues, e.g. perf-%d; clients take turns on them."
-        ),
+        typer.Option("--queue-pattern", "-qp", help="Names of many queues, such as perf-%d."),
     ] = "",
     queue_pattern_from: Annotated[
         int, typer.Option("--queue-pattern-from", "-qpf", help="First number for --queue-pattern.")
@@ -100,25 +84,20 @@ def perf(  # noqa: PLR0913 - a command has as many parameters as flags
         typer.Option("--durable/--no-durable", help="Durable queues; default: if messages are persistent."),
     ] = None,
     auto_delete: Annotated[
-        bool,
-        typer.Option(
-            "--auto-delete", "-ad", help="Whether queues are auto-delete: true or false.", is_flag=False
-        ),
-    ] = True,
+        str, typer.Option("--auto-delete", "-ad", help="Auto-delete queues: true or false.")
+    ] = "true",
     exchange: Annotated[
         str | None,
         typer.Option(
             "--exchange",
             "-e",
-            help="Exchange; default: named as its type. Empty or amq.default: default one.",
+            help="Exchange; default: named as its type; empty: the default one.",
         ),
     ] = None,
     exchange_type: Annotated[str, typer.Option("--type", "-t", help="Exchange type.")] = "direct",
     routing_key: Annotated[
         str,
-        typer.Option(
-            "--routing-key", "-k", help="Routing key; default: the one queue's name, or a random one."
-        ),
+        typer.Option("--routing-key", "-k", help="Routing key; default: the only queue's name, or random."),
     ] = "",
     predeclared: Annotated[
         bool,
@@ -165,12 +144,60 @@ def perf(  # noqa: PLR0913 - a command has as many parameters as flags
         Settings,
         SettingsError,
         parse_arguments,
+        parse_boolean,
         parse_flags,
-        queue_sequence,
+        parse_names,
+        sequence,
     )
 
     try:
         flags = parse_flags(flag or [])
-        names = queue_sequence(queue, queue_pattern, queue_pattern_from, queue_pattern_to or queues)
+        names = parse_names(queue)
+        if queues:
+            names = sequence((queue or "perf").replace("%", "%%") + "-%d", 1, queues)
+        elif queue_pattern:
+            names = sequence(queue_pattern, queue_pattern_from, queue_pattern_to)
+        settings = Settings(
+            uri=uri,
+            name=name or time.strftime("test-%H%M%S"),
+            producers=producers,
+            consumers=consumers,
+            producer_channels=producer_channels,
+            consumer_channels=consumer_channels,
+            size=size,
+            rate=1 / publishing_interval if publishing_interval > 0 else max(0.0, rate),
+            confirm=max(0, confirm),
+            confirm_timeout=confirm_timeout,
+            autoack=autoack,
+            multi_ack_every=multi_ack_every,
+            qos=qos,
+            global_qos=global_qos,
+            flags=flags,
+            durable="persistent" in flags if durable is None else durable,
+            auto_delete=parse_boolean(auto_delete),
+            queue_names=names,
+            queue_per_key=bool(queues or queue_pattern),
+            queue_arguments=parse_arguments(queue_args),
+            exchange=exchange_type if exchange is None else exchange,
+            exchange_type=exchange_type,
+            routing_key=routing_key,
+            predeclared=predeclared,
+            skip_binding=skip_binding,
+            producer_messages=producer_messages,
+            consumer_messages=consumer_messages,
+            seconds=seconds,
+            interval=interval,
+            drain_seconds=max(0.0, shutdown_timeout),
+            frame_max=frame_max,
+            heartbeat=heartbeat,
+            use_millis=use_millis,
+            processes=processes,
+        )
     except SettingsError as wrong:
-        raise typer.BadParameter(str(wrong)) from wrong
+        typer.echo(f"perf: {wrong}", err=True)
+        raise typer.Exit(2) from None
+    try:
+        raise typer.Exit(run(settings, json_file))
+    except OSError as unwritable:
+        typer.echo(f"perf: {unwritable}", err=True)
+        raise typer.Exit(1) from None

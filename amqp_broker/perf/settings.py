@@ -78,6 +78,26 @@ def _field(value: str) -> FieldValue:
         return value
 
 
+def parse_boolean(text: str) -> bool:
+    """Raises SettingsError for anything but true and false."""
+    if text.lower() not in ("true", "false"):
+        raise SettingsError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(name for name in text.split(",") if name)
+
+
+def sequence(pattern: str, first: int, last: int) -> tuple[str, ...]:
+    """Names made of a pattern such as `perf-%d` and the numbers from `first` to `last`, both included."""
+    try:
+        return tuple(pattern % number for number in range(first, last + 1))
+    except (TypeError, ValueError) as wrong:
+        raise SettingsError(f"queue pattern {pattern!r} must hold one %d") from wrong
+
+
 def parse_flags(values: list[str]) -> frozenset[str]:
     """Message flags, each given by itself or several separated by commas."""
     flags = frozenset(flag for value in values for flag in value.split(",") if flag)
@@ -131,7 +151,7 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", parse_uri(self.uri))
         if not self.routing_key:
-            # one named queue is bound by its name, as PerfTest does; several, or the broker's, by a key of the run
+            # one named queue is bound by its name, as PerfTest does; several are bound by a key of the run
             own_key = self.queue_names[0] if len(self.queue_names) == 1 else str(uuid.uuid4())
             object.__setattr__(self, "routing_key", own_key)
         self._check_ranges()
@@ -141,8 +161,9 @@ class Settings:
             raise SettingsError("--autoack and --multi-ack-every exclude each other")
         window = min(filter(None, (self.qos, self.global_qos)), default=0)
         if not self.autoack and window and self.multi_ack_every > window:
+            every = self.multi_ack_every
             raise SettingsError(
-                f"--multi-ack-every {self.multi_ack_every} exceeds the prefetch of {window}: delivery would stop"
+                f"--multi-ack-every {every} exceeds the prefetch of {window}: delivery would stop"
             )
         if self.queue_per_key and not self.queue_names:
             raise SettingsError("no queues: --queue-pattern-to is below --queue-pattern-from")

@@ -8,7 +8,7 @@ is left and closes the socket.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from pamqp import commands
 from pamqp.base import Frame as Method
@@ -456,7 +456,8 @@ class Connection(FrameHandler):
         try:
             if mechanism not in self.settings.mechanisms:
                 raise LoginRefused(f"unknown authentication mechanism '{mechanism}'")
-            user = login(self.broker, mechanism, cast(bytes, start_ok.response))
+            # A long string is octets here; pamqp's annotation has it a str.
+            user = login(self.broker, mechanism, cast(bytes, cast(Any, method).response))
             if user.name in self.settings.loopback_users and not self.from_loopback:
                 raise LoginRefused(f"user '{user.name}' can only connect via localhost")
         except LoginRefused as refusal:

@@ -222,10 +222,14 @@ class Client:
 
     def refuses(self, code: int, text: str, by: str = "") -> None:
         """The connection is closed with exactly this, `by` naming the failing method; afterwards the socket is closed."""
+        self.says_goodbye(code, text, by)
+        self.is_closed()
+
+    def says_goodbye(self, code: int, text: str, by: str = "") -> None:
+        """The same without waiting for the socket, which somebody has to ask about later."""
         reply = self.receive(0)
         assert (reply.name, reply.arguments) == ("connection.close", refusal(code, text, by)), reply
         self.send(0, "connection.close-ok")
-        self.is_closed()
 
     def ends(self, *codes: int) -> None:
         """The connection is closed for one of these reasons, in whatever words; 0 stands for no word at all."""

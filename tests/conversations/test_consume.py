@@ -105,7 +105,9 @@ def test_a_consumer_argument_of_another_queue_type_is_refused(channel: Channel, 
 def test_a_priority_that_is_no_integer_is_refused(channel: Channel, queue: str, value: Any, kind: str) -> None:
     channel.send("basic.consume", queue=queue, arguments={"x-priority": value})
     channel.refuses(
-        406, f"invalid arg 'x-priority' for queue '{queue}' in vhost '/': \"expected integer, got {kind}\"", "basic.consume"
+        406,
+        f"invalid arg 'x-priority' for queue '{queue}' in vhost '/': \"expected integer, got {kind}\"",
+        "basic.consume",
     )
 
 
@@ -117,7 +119,11 @@ def test_delivery_tags_count_up_from_one_on_each_channel(client: Client, queue: 
     for body in "abcd":
         one.publish(body, routing_key=queue)
     one.counts_become(queue, 4, 0)
-    found = [message["delivery_tag"] for message in (one.get(queue), one.get(queue), two.get(queue), two.get(queue)) if message]
+    found = [
+        message["delivery_tag"]
+        for message in (one.get(queue), one.get(queue), two.get(queue), two.get(queue))
+        if message
+    ]
     assert found == [1, 2, 1, 2]
 
 

@@ -132,15 +132,17 @@ def test_another_alternate_exchange_is_refused(
     channel: Channel, exchange: Declare, old: str | None, new: str | None, difference: str
 ) -> None:
     name = exchange("direct", arguments={"alternate-exchange": old} if old else {})
-    channel.send(
-        "exchange.declare", exchange=name, type="direct", arguments={"alternate-exchange": new} if new else {}
-    )
+    channel.send("exchange.declare", exchange=name, type="direct", arguments={"alternate-exchange": new} if new else {})
     channel.refuses(
-        406, f"inequivalent arg 'alternate-exchange' for exchange '{name}' in vhost '/': {difference}", "exchange.declare"
+        406,
+        f"inequivalent arg 'alternate-exchange' for exchange '{name}' in vhost '/': {difference}",
+        "exchange.declare",
     )
 
 
-@pytest.mark.parametrize(("value", "kind"), [(3, "signedint"), (True, "bool"), ({}, "table"), (Typed("V", None), "void")])
+@pytest.mark.parametrize(
+    ("value", "kind"), [(3, "signedint"), (True, "bool"), ({}, "table"), (Typed("V", None), "void")]
+)
 def test_an_alternate_exchange_that_is_no_string_is_refused(
     channel: Channel, names: Names, value: Any, kind: str
 ) -> None:
@@ -158,7 +160,9 @@ def test_passive_declare_of_a_missing_exchange_is_not_found(channel: Channel, na
 
 
 def test_passive_declare_compares_nothing_but_the_name(channel: Channel, exchange: Declare) -> None:
-    channel.call("exchange.declare", exchange=exchange("fanout"), passive=True, type="nope", durable=True, internal=True)
+    channel.call(
+        "exchange.declare", exchange=exchange("fanout"), passive=True, type="nope", durable=True, internal=True
+    )
 
 
 def test_line_ends_are_stripped_from_an_exchange_name(channel: Channel, names: Names) -> None:
@@ -179,9 +183,7 @@ def test_a_predeclared_exchange_can_be_declared_as_it_is(channel: Channel, name:
 def test_the_trace_exchange_is_an_internal_topic_exchange(channel: Channel) -> None:
     channel.call("exchange.declare", exchange="amq.rabbitmq.trace", type="topic", durable=True, internal=True)
     channel.publish("m", exchange="amq.rabbitmq.trace")
-    channel.refuses(
-        403, "cannot publish to internal exchange 'amq.rabbitmq.trace' in vhost '/'", "basic.publish"
-    )
+    channel.refuses(403, "cannot publish to internal exchange 'amq.rabbitmq.trace' in vhost '/'", "basic.publish")
 
 
 @pytest.mark.parametrize("name", PREDECLARED)
@@ -310,7 +312,9 @@ def test_an_auto_delete_exchange_goes_with_its_last_binding(channel: Channel, ex
     assert is_gone(channel, name)
 
 
-def test_an_auto_delete_exchange_goes_with_the_queue_bound_to_it(channel: Channel, exchange: Declare, queue: str) -> None:
+def test_an_auto_delete_exchange_goes_with_the_queue_bound_to_it(
+    channel: Channel, exchange: Declare, queue: str
+) -> None:
     name = exchange("direct", auto_delete=True)
     channel.bind(queue, name, "a")
     channel.call("queue.delete", queue=queue)

@@ -373,7 +373,9 @@ def test_a_delivered_reply_does_not_come_back(
     answerer.publish("answer", routing_key=question.properties["reply_to"], mandatory=True)
     asker.expect("basic.deliver")
     for name in differs_from_rabbitmq(
-        "it looks for a queue of that name and returns the message besides delivering it", rabbitmq=["basic.return"], ours=[]
+        "it looks for a queue of that name and returns the message besides delivering it",
+        rabbitmq=["basic.return"],
+        ours=[],
     ):
         answerer.expect(name)
     answerer.hears_nothing()
@@ -391,7 +393,9 @@ def test_a_reply_to_nobody_comes_back_if_mandatory(channel: Channel, client: Cli
     channel.expect("basic.return", reply_code=312, routing_key=question.properties["reply_to"])
 
 
-def test_the_reply_address_can_be_declared_while_the_asker_is_there(channel: Channel, client: Client, queue: str) -> None:
+def test_the_reply_address_can_be_declared_while_the_asker_is_there(
+    channel: Channel, client: Client, queue: str
+) -> None:
     asker = client.channel()
     asker.consume(REPLY_QUEUE, no_ack=True)
     asker.publish("question", routing_key=queue, reply_to=REPLY_QUEUE)

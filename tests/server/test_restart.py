@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import struct
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pika
@@ -21,16 +22,55 @@ ENDINGS = ["terminated", "killed"]
 both_endings = pytest.mark.parametrize("ending", ENDINGS)
 
 
-def connect(broker: BrokerProcess) -> pika.BlockingConnection:
-    return RunningBroker(broker.port).connect()
+class Durable:
+    """A broker on data of its own, and the clients that see it end."""
+
+    def __init__(self, process: BrokerProcess) -> None:
+        self.process = process.start()
+        self.port = process.port
+        self._connections: list[pika.BlockingConnection] = []
+
+    def connect(self) -> pika.BlockingConnection:
+        connection = RunningBroker(self.port).connect()
+        self._connections.append(connection)
+        return connection
+
+    def channel(self) -> BlockingChannel:
+        return self.connect().channel()
+
+    def confirming(self) -> BlockingChannel:
+        channel = self.channel()
+        channel.confirm_delivery()
+        return channel
+
+    def end(self, ending: str) -> None:
+        if ending == "terminated":
+            assert self.process.stop(signal.SIGTERM) == 0
+        else:
+            self.process.kill()
+        for connection in self._connections:
+            notice_the_end(connection)
+        self._connections.clear()
+
+    def restart(self, ending: str) -> None:
+        self.end(ending)
+        self.process.start()
 
 
-def restart(broker: BrokerProcess, ending: str) -> None:
-    if ending == "terminated":
-        assert broker.stop(signal.SIGTERM) == 0
-    else:
-        broker.kill()
-    broker.start()
+def notice_the_end(connection: pika.BlockingConnection) -> None:
+    """Let a client whose broker is gone find out, so that it closes its socket."""
+    while connection.is_open:
+        try:
+            connection.process_data_events(time_limit=1)
+        except pika.exceptions.AMQPConnectionError:
+            return
+
+
+@pytest.fixture
+def broker(own_broker: BrokerProcess) -> Iterator[Durable]:
+    durable = Durable(own_broker)
+    yield durable
+    durable.end("killed")
 
 
 def publish_persistent(channel: BlockingChannel, exchange: str, key: str, *bodies: bytes) -> None:
@@ -50,9 +90,8 @@ def exists(connection: pika.BlockingConnection, verb: str, name: str) -> bool:
 
 
 @both_endings
-def test_durable_topology_survives_and_the_rest_is_gone(own_broker: BrokerProcess, ending: str) -> None:
-    own_broker.start()
-    connection = connect(own_broker)
+def test_durable_topology_survives_and_the_rest_is_gone(broker: Durable, ending: str) -> None:
+    connection = broker.connect()
     channel = connection.channel()
     for kind in ("direct", "fanout", "topic", "headers"):
         channel.exchange_declare(f"durable.{kind}", kind, durable=True)
@@ -79,9 +118,9 @@ def test_durable_topology_survives_and_the_rest_is_gone(own_broker: BrokerProces
     channel.queue_unbind("kept", "amq.direct", "unbound later")
     channel.queue_bind("kept", "auto")
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    connection = connect(own_broker)
+    connection = broker.connect()
     for kind in ("direct", "fanout", "topic", "headers"):
         assert exists(connection, "exchange_declare", f"durable.{kind}")
         assert not exists(connection, "exchange_declare", f"transient.{kind}")
@@ -101,7 +140,6 @@ def test_durable_topology_survives_and_the_rest_is_gone(own_broker: BrokerProces
     publish_all_ways(channel)
     assert drain(channel, "kept") == [b"direct", b"topic", b"headers", b"inner", b"auto"]
     assert drain(channel, "kept.auto") == [b"fanout", b"alternate"]
-    connection.close()
 
 
 def publish_all_ways(channel: BlockingChannel) -> None:
@@ -117,11 +155,8 @@ def publish_all_ways(channel: BlockingChannel) -> None:
 
 
 @both_endings
-def test_persistent_messages_in_durable_queues_survive_in_order(
-    own_broker: BrokerProcess, ending: str
-) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
+def test_persistent_messages_in_durable_queues_survive_in_order(broker: Durable, ending: str) -> None:
+    channel = broker.channel()
     channel.queue_declare("durable", durable=True)
     channel.queue_declare("transient")
     channel.confirm_delivery()
@@ -131,23 +166,22 @@ def test_persistent_messages_in_durable_queues_survive_in_order(
         channel.basic_publish("", "durable", b"without a mode")
         channel.basic_publish("", "transient", b"%d" % number, PERSISTENT)
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    channel = connect(own_broker).channel()
+    channel = broker.channel()
     channel.confirm_delivery()
     assert ready(channel, "durable") == 200
     publish_persistent(channel, "", "durable", b"after the first restart")
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    connection = connect(own_broker)
+    connection = broker.connect()
     channel = connection.channel()
     assert drain(channel, "durable") == [
         *(b"%d" % number for number in range(200)),
         b"after the first restart",
     ]
     assert not exists(connection, "queue_declare", "transient")
-    connection.close()
 
 
 TABLE = (
@@ -187,70 +221,60 @@ HEADERS = {
 
 
 @both_endings
-def test_content_headers_survive_to_the_byte(own_broker: BrokerProcess, ending: str) -> None:
-    own_broker.start()
-    with connect(own_broker) as connection:
+def test_content_headers_survive_to_the_byte(broker: Durable, ending: str) -> None:
+    with broker.connect() as connection:
         connection.channel().queue_declare("bytes", durable=True)
     sent = [
         (content_header(6 * size, flags, properties), b"body %d" % 1 * size)
         for size in (0, 1, 60_000)
         for flags, properties in HEADERS.values()
     ]
-    with RawChannel(own_broker.port) as raw:
+    with RawChannel(broker.port) as raw:
         for header, body in sent:
             raw.publish("bytes", header, body)
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    with RawChannel(own_broker.port) as raw:
+    with RawChannel(broker.port) as raw:
         received = [raw.get("bytes") for _ in sent]
     assert received == sent
 
 
-def test_what_had_been_delivered_is_marked_redelivered_after_a_clean_restart(
-    own_broker: BrokerProcess,
-) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
+@both_endings
+def test_what_had_been_delivered_is_marked_redelivered(broker: Durable, ending: str) -> None:
+    channel = broker.confirming()
     channel.queue_declare("q", durable=True)
-    channel.confirm_delivery()
     publish_persistent(channel, "", "q", b"1", b"2", b"3", b"4")
     channel.basic_qos(prefetch_count=2)
-    inbox = Inbox(channel, "q")
-    inbox.wait_for(2)
+    Inbox(channel, "q").wait_for(2)
 
-    restart(own_broker, "terminated")
+    broker.restart(ending)
 
-    with connect(own_broker) as connection:
-        again = Inbox(connection.channel(), "q")
-        assert again.wait_for(4) == [b"1", b"2", b"3", b"4"]
-        assert [method.redelivered for method in again.methods] == [True, True, False, False]
+    again = Inbox(broker.channel(), "q")
+    assert again.wait_for(4) == [b"1", b"2", b"3", b"4"]
+    assert [method.redelivered for method in again.methods[:2]] == [True, True]
+
+
+def test_what_was_never_delivered_is_not_marked_after_a_clean_restart(broker: Durable) -> None:
+    channel = broker.confirming()
+    channel.queue_declare("q", durable=True)
+    publish_persistent(channel, "", "q", b"1", b"2", b"3")
+    channel.basic_qos(prefetch_count=1)
+    Inbox(channel, "q").wait_for(1)
+
+    broker.restart("terminated")
+
+    again = Inbox(broker.channel(), "q")
+    again.wait_for(3)
+    assert [method.redelivered for method in again.methods] == [True, False, False]
 
 
 @both_endings
-def test_what_was_never_delivered_is_not_marked_redelivered(own_broker: BrokerProcess, ending: str) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
+def test_acknowledged_messages_do_not_come_back(broker: Durable, ending: str) -> None:
+    channel = broker.confirming()
     channel.queue_declare("q", durable=True)
-    channel.confirm_delivery()
-    publish_persistent(channel, "", "q", b"1", b"2")
-
-    restart(own_broker, ending)
-
-    with connect(own_broker) as connection:
-        inbox = Inbox(connection.channel(), "q")
-        inbox.wait_for(2)
-        assert [method.redelivered for method in inbox.methods] == [False, False]
-
-
-@both_endings
-def test_acknowledged_messages_do_not_come_back(own_broker: BrokerProcess, ending: str) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
-    channel.queue_declare("q", durable=True)
-    channel.confirm_delivery()
     publish_persistent(channel, "", "q", *(b"%d" % number for number in range(10)))
-    consumer = connect(own_broker).channel()
+    consumer = broker.channel()
     consumer.tx_select()
     inbox = Inbox(consumer, "q")
     inbox.wait_for(10)
@@ -260,32 +284,28 @@ def test_acknowledged_messages_do_not_come_back(own_broker: BrokerProcess, endin
     consumer.tx_commit()
     consumer.basic_ack(3)
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    with connect(own_broker) as connection:
+    with broker.connect() as connection:
         left = drain(connection.channel(), "q")
     assert left == [b"2", b"3", b"5", b"6", b"7"]
 
 
 @both_endings
-def test_bodies_of_any_size_survive(own_broker: BrokerProcess, ending: str) -> None:
+def test_bodies_of_any_size_survive(broker: Durable, ending: str) -> None:
     bodies = [b"", b"x", bytes(range(256)) * 600, b"large" * 1_000_000, b"last"]
-    own_broker.start()
-    channel = connect(own_broker).channel()
+    channel = broker.confirming()
     channel.queue_declare("q", durable=True)
-    channel.confirm_delivery()
     publish_persistent(channel, "", "q", *bodies)
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    with connect(own_broker) as connection:
-        assert drain(connection.channel(), "q") == bodies
+    assert drain(broker.channel(), "q") == bodies
 
 
 @both_endings
-def test_a_fanned_out_message_lives_in_each_queue_on_its_own(own_broker: BrokerProcess, ending: str) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
+def test_a_fanned_out_message_lives_in_each_queue_on_its_own(broker: Durable, ending: str) -> None:
+    channel = broker.channel()
     channel.exchange_declare("all", "fanout", durable=True)
     queues = ["one", "two", "three"]
     for queue in queues:
@@ -294,9 +314,9 @@ def test_a_fanned_out_message_lives_in_each_queue_on_its_own(own_broker: BrokerP
     channel.confirm_delivery()
     publish_persistent(channel, "all", "", b"a", b"b", b"c" * 50_000)
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    connection = connect(own_broker)
+    connection = broker.connect()
     channel = connection.channel()
     channel.tx_select()
     method, _, body = channel.basic_get("one")
@@ -306,20 +326,18 @@ def test_a_fanned_out_message_lives_in_each_queue_on_its_own(own_broker: BrokerP
     channel.tx_commit()
     channel.queue_delete("two")
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    connection = connect(own_broker)
+    connection = broker.connect()
     channel = connection.channel()
     assert drain(channel, "one") == [b"b", b"c" * 50_000]
     assert drain(channel, "three") == [b"a", b"b", b"c" * 50_000]
     assert not exists(connection, "queue_declare", "two")
-    connection.close()
 
 
 @both_endings
-def test_deleted_and_unbound_things_stay_away(own_broker: BrokerProcess, ending: str) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
+def test_deleted_and_unbound_things_stay_away(broker: Durable, ending: str) -> None:
+    channel = broker.channel()
     channel.confirm_delivery()
     for queue in ("deleted", "again", "unbound"):
         channel.queue_declare(queue, durable=True)
@@ -333,9 +351,9 @@ def test_deleted_and_unbound_things_stay_away(own_broker: BrokerProcess, ending:
     channel.queue_unbind("unbound", "amq.fanout")
     channel.basic_publish("", "again", b"new", PERSISTENT)
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    connection = connect(own_broker)
+    connection = broker.connect()
     assert not exists(connection, "exchange_declare", "deleted")
     assert not exists(connection, "queue_declare", "deleted")
     channel = connection.channel()
@@ -343,13 +361,11 @@ def test_deleted_and_unbound_things_stay_away(own_broker: BrokerProcess, ending:
     channel.basic_publish("amq.fanout", "", b"to nobody")
     assert drain(channel, "again") == [b"new"]
     assert drain(channel, "unbound") == [b"old"]
-    connection.close()
 
 
 @both_endings
-def test_a_transaction_survives_whole_or_not_at_all(own_broker: BrokerProcess, ending: str) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
+def test_a_transaction_survives_whole_or_not_at_all(broker: Durable, ending: str) -> None:
+    channel = broker.channel()
     for queue in ("a", "b"):
         channel.queue_declare(queue, durable=True)
     channel.tx_select()
@@ -360,34 +376,30 @@ def test_a_transaction_survives_whole_or_not_at_all(own_broker: BrokerProcess, e
     publish_persistent(channel, "", "b", b"never committed")
     channel.queue_declare("a", passive=True)
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    with connect(own_broker) as connection:
+    with broker.connect() as connection:
         channel = connection.channel()
         assert [drain(channel, queue) for queue in ("a", "b")] == [[b"committed"], [b"committed"]]
 
 
 @both_endings
-def test_messages_requeued_before_the_end_keep_their_place(own_broker: BrokerProcess, ending: str) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
+def test_messages_requeued_before_the_end_keep_their_place(broker: Durable, ending: str) -> None:
+    channel = broker.confirming()
     channel.queue_declare("q", durable=True)
-    channel.confirm_delivery()
     publish_persistent(channel, "", "q", b"1", b"2", b"3", b"4")
     tags: list[Any] = [channel.basic_get("q")[0] for _ in range(3)]
     channel.basic_nack(tags[1].delivery_tag, requeue=True)
     channel.basic_nack(tags[0].delivery_tag, requeue=True)
     channel.queue_declare("q", passive=True)
 
-    restart(own_broker, ending)
+    broker.restart(ending)
 
-    with connect(own_broker) as connection:
-        assert drain(connection.channel(), "q") == [b"1", b"2", b"3", b"4"]
+    assert drain(broker.channel(), "q") == [b"1", b"2", b"3", b"4"]
 
 
-def test_a_backlog_comes_back_in_seconds(own_broker: BrokerProcess) -> None:
-    own_broker.start()
-    channel = connect(own_broker).channel()
+def test_a_backlog_comes_back_in_seconds(broker: Durable) -> None:
+    channel = broker.channel()
     channel.queue_declare("q", durable=True)
     channel.tx_select()
     bodies = [b"%d" % number + b"." * 90 for number in range(20_000)]
@@ -395,27 +407,26 @@ def test_a_backlog_comes_back_in_seconds(own_broker: BrokerProcess) -> None:
         channel._impl.basic_publish("", "q", body, PERSISTENT)
     channel.tx_commit()
 
-    own_broker.kill()
+    broker.end("killed")
     started = time.monotonic()
-    own_broker.start()
+    broker.process.start()
     assert time.monotonic() - started < 20
 
-    with connect(own_broker) as connection:
+    with broker.connect() as connection:
         inbox = Inbox(connection.channel(), "q", auto_ack=True)
         assert inbox.wait_for(len(bodies)) == bodies
 
 
-def test_names_given_by_the_server_are_not_given_again(own_broker: BrokerProcess) -> None:
-    own_broker.start()
-    with connect(own_broker) as connection:
+def test_names_given_by_the_server_are_not_given_again(broker: Durable) -> None:
+    with broker.connect() as connection:
         channel = connection.channel()
         named = channel.queue_declare("", durable=True).method.queue
         channel.confirm_delivery()
         publish_persistent(channel, "", named, b"kept")
 
-    restart(own_broker, "killed")
+    broker.restart("killed")
 
-    with connect(own_broker) as connection:
+    with broker.connect() as connection:
         channel = connection.channel()
         assert channel.queue_declare("", exclusive=True).method.queue != named
         assert drain(channel, named) == [b"kept"]

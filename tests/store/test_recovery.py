@@ -1,0 +1,163 @@
+"""What a restart finds: what was committed, counted, and ids that go on where they were."""
+
+from __future__ import annotations
+
+import pytest
+
+from amqp_broker.broker.ports import Definition
+from amqp_broker.store.journal import JournalStore
+
+from .harness import Subject, message
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_new_store_is_empty(durable: Subject) -> None:
+    assert durable.store.recover() == ([], {})
+
+
+async def test_entries_survive_a_restart_in_order(durable: Subject) -> None:
+    durable.put(4, 1, 2, 9)
+    await durable.commit()
+    await durable.reopen()
+    assert [(entry.seq, entry.body) for entry in durable.read(4)] == [
+        (1, b"body 1"),
+        (2, b"body 2"),
+        (9, b"body 9"),
+    ]
+
+
+async def test_what_was_not_committed_is_gone(durable: Subject) -> None:
+    durable.put(1, 1)
+    await durable.commit()
+    durable.put(1, 2)
+    durable.store.put_definition(Definition("queue", b"q", {}))
+    await durable.reopen()
+    definitions, queues = durable.store.recover()
+    assert definitions == []
+    assert queues[1].count == 1
+
+
+async def test_a_restart_counts_each_queue(durable: Subject) -> None:
+    durable.put(1, 3, 4, 5)
+    durable.store.put(70_000, durable.entry(12, message(bytes(10_000))))
+    shared = message(b"shared")
+    for queue_id in (70_000, 80_000):
+        durable.store.put(queue_id, durable.entry(13, shared))
+    await durable.commit()
+    await durable.reopen()
+    _, queues = durable.store.recover()
+    assert sorted(queues) == [1, 70_000, 80_000]
+    found = [queues[queue_id] for queue_id in sorted(queues)]
+    assert [(queue.first_seq, queue.last_seq) for queue in found] == [(3, 5), (12, 13), (13, 13)]
+    assert [(queue.count, queue.body_bytes) for queue in found] == [(3, 18), (2, 10_006), (1, 6)]
+    assert [queue.watermark for queue in found] == [0, 0, 0]
+
+
+async def test_delivery_marks_ride_with_the_next_batch_and_never_fall(durable: Subject) -> None:
+    durable.put(1, *range(1, 11))
+    durable.store.mark_delivered(1, 7)
+    durable.store.mark_delivered(1, 6)
+    await durable.commit()
+    durable.store.mark_delivered(1, 2)
+    durable.put(1, 11)
+    await durable.commit()
+    await durable.reopen()
+    assert durable.store.recover()[1][1].watermark == 7
+
+
+async def test_closing_writes_delivery_marks_that_stand_alone(durable: Subject) -> None:
+    durable.put(1, 1, 2)
+    await durable.commit()
+    durable.store.mark_delivered(1, 1)
+    assert durable.store.seal() is None
+    await durable.commit(closing=True)
+    await durable.reopen()
+    assert durable.store.recover()[1][1].watermark == 1
+
+
+async def test_an_empty_queue_goes_on_above_what_was_delivered(durable: Subject) -> None:
+    entries = durable.put(1, *range(1, 11))
+    durable.store.mark_delivered(1, 10)
+    await durable.commit()
+    for entry in entries:
+        durable.store.delete(1, entry)
+    await durable.commit()
+    await durable.reopen()
+    queue = durable.store.recover()[1][1]
+    assert (queue.count, queue.last_seq) == (0, 10)
+
+
+async def test_definitions_survive_in_key_order_by_kind(durable: Subject) -> None:
+    store = durable.store
+    for kind, key in (("queue", b"b"), ("exchange", b"z"), ("queue", b"a"), ("exchange", b"y")):
+        store.put_definition(Definition(kind, key, {"version": 1}))
+    await durable.commit()
+    value: dict[str, object] = {"list": [1, -1, 2**63], "bytes": b"\xff", "none": None, "deep": {"true": True}}
+    store.put_definition(Definition("queue", b"a", value))
+    store.delete_definition("exchange", b"z")
+    await durable.commit()
+    await durable.reopen()
+    definitions, _ = durable.store.recover()
+    assert [(definition.kind, definition.key) for definition in definitions] == [
+        ("exchange", b"y"),
+        ("queue", b"a"),
+        ("queue", b"b"),
+    ]
+    assert definitions[1].value == value
+
+
+async def test_the_last_word_on_a_definition_within_a_batch_counts(durable: Subject) -> None:
+    durable.store.put_definition(Definition("queue", b"kept", {}))
+    durable.store.delete_definition("queue", b"kept")
+    durable.store.put_definition(Definition("queue", b"kept", {"again": True}))
+    durable.store.put_definition(Definition("queue", b"gone", {}))
+    durable.store.delete_definition("queue", b"gone")
+    await durable.commit()
+    await durable.reopen()
+    [definition] = durable.store.recover()[0]
+    assert (definition.key, definition.value) == (b"kept", {"again": True})
+
+
+async def test_definition_keys_may_be_longer_than_the_database_allows(durable: Subject) -> None:
+    keys = [b"k" * size + tail for size in (500, 510, 600, 5000) for tail in (b"", b"x")]
+    for key in keys:
+        durable.store.put_definition(Definition("binding", key, {"size": len(key)}))
+    durable.store.delete_definition("binding", keys[-1])
+    await durable.commit()
+    await durable.reopen()
+    found = {definition.key: definition.value for definition in durable.store.recover()[0]}
+    assert found == {key: {"size": len(key)} for key in keys[:-1]}
+
+
+async def test_queue_ids_do_not_repeat_after_a_restart(durable: Subject) -> None:
+    used: set[int] = set()
+    for count in (1, 2500, 3):
+        await durable.reopen()
+        durable.store.recover()
+        fresh = {durable.store.next_queue_id() for _ in range(count)}
+        assert len(fresh) == count
+        assert not used & fresh
+        used |= fresh
+        await durable.commit()
+
+
+async def test_a_recovered_entry_can_be_deleted(durable: Subject) -> None:
+    durable.put(1, 1, 2, 3)
+    await durable.commit()
+    await durable.reopen()
+    durable.store.recover()
+    entry = durable.entry(2)
+    entry.batch = 0
+    durable.store.delete(1, entry)
+    await durable.commit()
+    assert durable.seqs(1) == [1, 3]
+
+
+async def test_queue_ids_end_before_they_wrap(durable: Subject) -> None:
+    assert isinstance(durable.store, JournalStore)
+    durable.store.recover()
+    durable.store._next_queue_id = (1 << 32) - 1
+    assert durable.store.next_queue_id() == (1 << 32) - 1
+    with pytest.raises(OverflowError, match="used up"):
+        durable.store.next_queue_id()
