@@ -1,9 +1,9 @@
-"""A private RabbitMQ to compare with: starts the installed server in a temporary home and stops all of it again.
+"""A private RabbitMQ to compare with: starts the installed server in a temporary home, and stops it all.
 
-Nothing of the machine's own RabbitMQ is touched: the node, its port mapper (epmd) and its distribution port live on
-free ports, its data, logs and cookie in a folder that is removed at the end. As a program it prints the AMQP port on
-one line when the server answers, and stops on SIGTERM or SIGINT; as a module it offers `running_rabbitmq()`.
-It never installs anything and never changes a server it did not start.
+Nothing of the machine's own RabbitMQ is touched: the node, its port mapper (epmd) and its distribution port
+live on free ports, its data, logs and cookie in a folder that is removed at the end. As a program it prints
+the AMQP port on one line when the server answers, and stops on SIGTERM or SIGINT; as a module it offers
+`running_rabbitmq()`. It never installs anything and never changes a server it did not start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
 class RabbitMQUnavailable(RuntimeError):
-    """The server is not installed here, or did not come up; the message says which and shows its last output."""
+    """The server is not installed here, or did not come up; the message says which and shows its last
+    output.
+    """
 
 
 def free_port() -> int:
@@ -42,7 +44,7 @@ def server_script() -> str:
     found = shutil.which("rabbitmq-server")
     if found is None:
         raise RabbitMQUnavailable("rabbitmq-server is not on PATH (Debian: apt-get install rabbitmq-server)")
-    # Debian's command is a wrapper that switches to another user; the server's own script lies beside its target
+    # Debian's command is a wrapper that switches to another user; this is the script it then runs
     own = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     return str(own) if own.exists() else found
 
@@ -98,10 +100,8 @@ def stop_group(leader: subprocess.Popen[bytes]) -> None:
     """End a process that leads its own group, and the group with it: politely first, then at once."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader.pid, signal.SIGTERM)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         leader.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader.pid, signal.SIGKILL)
     leader.wait()
@@ -147,7 +147,9 @@ def running_rabbitmq(port: int = 0, settings: Mapping[str, str] | None = None) -
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run a private RabbitMQ until SIGTERM or SIGINT.")
     parser.add_argument("--port", type=int, default=0, help="AMQP port on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="a line for rabbitmq.conf")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="a line for rabbitmq.conf"
+    )
     arguments = parser.parse_args()
     settings = dict(line.split("=", 1) for line in arguments.set)
 

@@ -32,6 +32,9 @@ class Producer(Agent):
         self._pacer: Pacer | None = None
         self._window: ConfirmWindow | None = inbox.confirms
         self._most = max(1, BURST_BYTES // burst.message_size)
+        if self._window is not None:
+            # two bursts to a window: the broker works on one while the other is confirmed
+            self._most = min(self._most, (self._window.size + 1) // 2)
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Handle | None = None
         self._started = False

@@ -173,7 +173,13 @@ class Connection(asyncio.Protocol):
                 await asyncio.wait_for(self.call(0, closing, methods.CONNECTION_CLOSE_OK), patience)
             except (PerfFailure, TimeoutError):
                 self.on_notice("a connection did not close in good order")
-        await self._end()
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+            # what the broker does not read would keep the transport open for ever
+            await asyncio.wait((self._lost,), timeout=patience if self.writable else 0)
+            self._transport.abort()
+            await self._lost
 
     def fail(self, text: str) -> None:
         """End the connection, its calls and the run; only the first reason counts."""
@@ -205,16 +211,6 @@ class Connection(asyncio.Protocol):
         await self.call(0, methods.pack_connection_open(address.vhost), methods.CONNECTION_OPEN_OK)
         if self.heartbeat:
             self._beat()
-
-    async def _end(self) -> None:
-        self._closing = True
-        if self._transport is not None:
-            if self.writable:
-                self._transport.close()
-            else:
-                # what the broker does not read would keep the transport open for ever
-                self._transport.abort()
-            await self._lost
 
     def _beat(self) -> None:
         """Send a sign of life, and miss the broker's after two intervals (AMQP 0-9-1, section 4.2.7)."""
@@ -313,6 +309,7 @@ async def open_connection(settings: Settings, latency: Histogram, clock: Clock) 
         )
         await asyncio.wait_for(connection.handshake(), HANDSHAKE_SECONDS)
     except PerfFailure as refused:
+        connection.fail(str(refused))
         raise PerfFailure(f"{where}, vhost {address.vhost!r}: {refused}") from None
     except TimeoutError:
         connection.fail("no answer")

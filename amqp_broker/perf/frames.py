@@ -428,7 +428,8 @@ class FrameScanner:
             raise BrokenStream(f"frame end octet is {data[payload + size]:#04x}")
         if inbox.body_left == 0:
             if size == inbox.body_size:
-                known = payload + MARKER_SIZE if inbox.stamp else payload
+                # where the marker would stand is compared either way: others' messages may lie among ours
+                known = payload + MARKER_SIZE if size >= STAMPED_SIZE else payload
                 self._learn(inbox, data, known, payload + size + 1)
             self._message_complete(inbox, now)
         return payload + size + 1

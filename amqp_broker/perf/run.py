@@ -35,6 +35,7 @@ class Run:
     def __init__(self, settings: Settings, write: Write, complain: Write) -> None:
         self.report = Report(settings)
         self.failure = ""
+        self.started = False
         self.seconds = 0.0
         self._settings = settings
         self._write = write
@@ -55,6 +56,7 @@ class Run:
         try:
             await self._prepare()
             started = self._loop.time()
+            self.started = True
             await asyncio.gather(*(worker.start() for worker in self._workers))
             await self._watch(started)
             await self._finish_producers()
@@ -166,8 +168,9 @@ async def execute(settings: Settings, write: Write, complain: Write) -> Run:
         # without signal handlers (Windows, not the main thread) an interrupt ends the process at once
         complain("an interrupt will end this run without a summary")
     await current.execute()
-    for line in current.report.summary():
-        write(line)
+    if current.started:
+        for line in current.report.summary():
+            write(line)
     if current.failure:
         complain(f"{settings.name}: {current.failure}")
     return current

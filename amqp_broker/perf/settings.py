@@ -16,6 +16,23 @@ from amqp_broker.perf.methods import FieldValue
 
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 FLAGS = ("persistent", "mandatory")
+LEAST = {
+    "producers": ("--producers", 0),
+    "consumers": ("--consumers", 0),
+    "producer_channels": ("--producer-channel-count", 1),
+    "consumer_channels": ("--consumer-channel-count", 1),
+    "size": ("--size", 0),
+    "multi_ack_every": ("--multi-ack-every", 0),
+    "qos": ("--qos", 0),
+    "global_qos": ("--global-qos", 0),
+    "producer_messages": ("--pmessages", 0),
+    "consumer_messages": ("--cmessages", 0),
+    "seconds": ("--time", 0),
+    "confirm_timeout": ("--confirm-timeout", 0),
+    "frame_max": ("--framemax", 4096),
+    "heartbeat": ("--heartbeat", 0),
+    "processes": ("--processes", 1),
+}
 
 
 class SettingsError(ValueError):
@@ -169,30 +186,11 @@ class Settings:
             raise SettingsError("no queues: --queue-pattern-to is below --queue-pattern-from")
 
     def _check_ranges(self) -> None:
-        least = {
-            "producers": 0,
-            "consumers": 0,
-            "producer_channels": 1,
-            "consumer_channels": 1,
-            "size": 0,
-            "rate": 0,
-            "confirm": 0,
-            "multi_ack_every": 0,
-            "qos": 0,
-            "global_qos": 0,
-            "producer_messages": 0,
-            "consumer_messages": 0,
-            "seconds": 0,
-            "drain_seconds": 0,
-            "frame_max": 4096,
-            "heartbeat": 0,
-            "processes": 1,
-        }
-        for name, lowest in least.items():
+        for name, (flag, lowest) in LEAST.items():
             if getattr(self, name) < lowest:
-                raise SettingsError(f"--{name.replace('_', '-')} must be at least {lowest}")
-        if self.qos > 65535 or self.global_qos > 65535:
-            raise SettingsError("a prefetch count must be at most 65535")
+                raise SettingsError(f"{flag} must be at least {lowest}")
+        if max(self.qos, self.global_qos, self.heartbeat) > 65535:
+            raise SettingsError("--qos, --global-qos and --heartbeat must be at most 65535")
         if self.interval <= 0:
             raise SettingsError("--interval must be above 0")
 

@@ -1,120 +1,124 @@
-"""One client's socket: a task that reads and runs turns, and a task that writes.
+"""One client's socket, as callbacks of the event loop: octets in run a turn, the end of a turn writes.
 
-The reader is the first step of a message's path: `receive`, then `Connection.receive`, then `finish_turn`. The
-writer is the last: it takes all the output there is and sends it in one go. Not calling `receive` is the back-pressure.
+This is where a message's path starts (`buffer_updated`, then `Connection.receive`) and ends (`flush`). A turn runs
+in the callback that brought its octets and its output is written before that callback returns: no task is woken in
+between. Back-pressure is `pause_reading`, and not taking output from a connection whose socket is full.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-import anyio
-from anyio.abc import ByteStream
+from amqp_broker.session.connection import Connection
 
 if TYPE_CHECKING:
     from amqp_broker.server.commits import Commits
-    from amqp_broker.session.connection import Connection
+    from amqp_broker.server.server import Server
 
 _log = logging.getLogger(__name__)
 
 RECEIVE: Final = 262144
-# Output above this is sent in pieces, so that a large message is not copied once more into one string.
-JOIN: Final = 262144
-LINGER: Final = 3.0
+# Output of larger pieces than this on average is handed on piece by piece, so that it is not copied once more.
+JOIN: Final = 16384
+
+# A turn takes its octets out of the buffer before the next socket is read, so all clients can share one.
+_BUFFER: Final = bytearray(RECEIVE)
+_OCTETS: Final = memoryview(_BUFFER)
 
 
-class Client:
+class Client(asyncio.BufferedProtocol):
     """finished_at: when the session ended and only output is left; None while it lives."""
 
-    def __init__(self, stream: ByteStream, connection: Connection, commits: Commits) -> None:
-        self.stream = stream
-        self.connection = connection
-        self.finished_at: float | None = None
+    __slots__ = ("_commits", "_full", "_server", "connection", "finished_at", "reading", "transport")
+
+    connection: Connection
+    transport: asyncio.Transport
+
+    def __init__(self, server: Server, commits: Commits) -> None:
+        self._server = server
         self._commits = commits
-        self._waiting = False
-        self._wake = anyio.Event()
-        self._resume = anyio.Event()
+        self._full = False
+        self.reading = True
+        self.finished_at: float | None = None
 
-    def wake(self) -> None:
-        """There is output, or the session has finished."""
-        if self._waiting:
-            self._waiting = False
-            self._wake.set()
+    # -- called by the event loop
 
-    def resume(self) -> None:
-        """The alarm that paused this client is over."""
-        self._resume.set()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        connection = self._server.admit(self)
+        if connection is None:
+            self.transport.abort()
+            return
+        self.connection = connection
+        limits = self._server.config.limits
+        self.transport.set_write_buffer_limits(limits.output_high_watermark, limits.output_low_watermark)
 
-    async def read(self) -> None:
-        """Run turns on what arrives until the peer or the session ends. Next step: `Connection.receive`."""
-        connection, commits = self.connection, self._commits
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Run a turn on what arrived. Next step: `Connection.receive`."""
+        connection = self.connection
         try:
-            while not connection.finished:
-                data = await self.stream.receive(RECEIVE)
-                connection.receive(data, monotonic())
-                commits.finish_turn()
-                if commits.crowded:
-                    await commits.wait_room()
-                while connection.paused and not connection.finished:
-                    self._resume = anyio.Event()
-                    await self._resume.wait()
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            if not connection.finished:
-                connection.close_reason = "client unexpectedly closed TCP connection"
+            connection.receive(bytes(_OCTETS[:nbytes]), monotonic())
         except Exception:
             _log.exception("%s: internal error", connection.name)
-            connection.close_reason = "internal error"
             connection.crashed()
+        self._commits.finish_turn()
+        if connection.paused or self._commits.crowded:
+            self.stop_reading()
 
-    async def write(self) -> None:
-        """Send output until the session has finished and all is sent, then close the socket."""
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not hasattr(self, "connection"):
+            return
+        connection = self.connection
+        if not connection.finished:
+            connection.close_reason = "client unexpectedly closed TCP connection"
+        connection.lost()
+        self._server.forget(self)
+        self._commits.finish_turn()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self.flush()
+        self._commits.finish_turn()
+
+    # -- called by the end of a turn
+
+    def flush(self) -> None:
+        """Write the output there is, unless the socket is full; close it if the session has finished."""
         connection = self.connection
         output = connection.output
-        try:
-            while True:
-                if not output:
-                    if connection.finished:
-                        break
-                    self._wake = anyio.Event()
-                    self._waiting = True
-                    await self._wake.wait()
-                    continue
-                size = connection.output_size
-                frames = output[:]
-                output.clear()
-                if size <= JOIN or size < len(frames) * 4096:
-                    await self.stream.send(b"".join(frames))
-                else:
-                    for frame in _joined(frames):
-                        await self.stream.send(frame)
-                connection.sent(size, monotonic())
-                self._commits.finish_turn()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.aclose_forcefully(self.stream) if output else await self.stream.aclose()
+        if output and not self._full:
+            size = connection.output_size
+            if len(output) == 1:
+                self.transport.write(output[0])
+            elif size < len(output) * JOIN:
+                self.transport.write(b"".join(output))
+            else:
+                self.transport.writelines(output[:])
+            output.clear()
+            connection.sent(size, monotonic())
+        if connection.finished and not output:
+            self.transport.close()
 
+    def stop_reading(self) -> None:
+        """No more octets from this client until `go_on`."""
+        if self.reading and not self.transport.is_closing():
+            self.reading = False
+            self.transport.pause_reading()
+            self._commits.held_back.append(self)
 
-def _joined(frames: list[bytes]) -> list[bytes]:
-    """The same octets in fewer strings: small ones are joined with their neighbours, large ones stay as they are."""
-    joined: list[bytes] = []
-    small: list[bytes] = []
-    size = 0
-    for frame in frames:
-        if len(frame) > JOIN // 4 and size:
-            joined.append(b"".join(small))
-            small, size = [], 0
-        if len(frame) > JOIN // 4:
-            joined.append(frame)
-            continue
-        small.append(frame)
-        size += len(frame)
-        if size > JOIN:
-            joined.append(b"".join(small))
-            small, size = [], 0
-    if small:
-        joined.append(b"".join(small))
-    return joined
+    def go_on(self) -> None:
+        if not self.reading and not self.transport.is_closing():
+            self.reading = True
+            self.transport.resume_reading()

@@ -74,7 +74,7 @@ def _announce(server: Server, config: Config) -> None:
 
 def _first_store_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What an operator can act on, if that is what ended the broker; else the whole group."""
-    found = group.subgroup(StoreError)
+    found: BaseException | None = group.subgroup(StoreError)
     while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]  # type: ignore[assignment]
+        found = found.exceptions[0]
     return group if found is None else found

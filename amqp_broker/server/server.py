@@ -5,18 +5,19 @@ Everything that waits is here and in `client` and `commits`. What a method means
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import socket
 from time import monotonic
 from typing import Final
 
 import anyio
-from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
 
 from amqp_broker.broker.broker import Broker, Recovered
 from amqp_broker.config import Config
 from amqp_broker.server.alarms import Watch
-from amqp_broker.server.client import LINGER, Client
+from amqp_broker.server.client import Client
 from amqp_broker.server.commits import Commits
 from amqp_broker.server.setup import add_default_user, session_settings
 from amqp_broker.session.connection import Connection
@@ -30,6 +31,8 @@ from amqp_broker.store.thread import ThreadCarrier
 _log = logging.getLogger(__name__)
 
 TICK: Final = 0.5
+# How long a connection whose session has ended may take to accept the output that is left.
+LINGER: Final = 3.0
 SHUTDOWN_PATIENCE: Final = 4.0
 
 
@@ -47,7 +50,7 @@ class Server:
         self._settings = session_settings(config)
         self._turn = Turn()
         self._commits = Commits(self.store, self._carrier, self._turn, config.limits.uncommitted_max)
-        self._listeners: list[Listener[SocketStream]] = []
+        self._listeners: list[asyncio.Server] = []
         self._stopping = anyio.Event()
         self._watch = Watch(self._directory.path, config.limits)
 
@@ -89,30 +92,35 @@ class Server:
 
     async def listen(self) -> None:
         """Bind the configured addresses. Raises OSError naming the address that cannot be had."""
-        for address in self.config.listeners.tcp:
+        loop = asyncio.get_running_loop()
+        listeners = self.config.listeners
+        for address in listeners.tcp:
             try:
-                multi = await anyio.create_tcp_listener(
-                    local_host=address.host, local_port=address.port, backlog=self.config.listeners.backlog
+                listener = await loop.create_server(
+                    self._new_client,
+                    address.host,
+                    address.port,
+                    backlog=listeners.backlog,
+                    start_serving=False,
                 )
             except OSError as error:
-                raise OSError(
-                    error.errno, f"cannot listen on {address}: {error.strerror or error}"
-                ) from error
-            for listener in multi.listeners:
-                self._listeners.append(listener)
-                self.addresses.append(_address_text(listener.extra(SocketAttribute.local_address)))
+                raise OSError(error.errno, f"cannot listen on {address}: {_cause(error)}") from error
+            self._listeners.append(listener)
+            self.addresses.extend(_address_text(bound.getsockname()) for bound in listener.sockets)
 
     async def run(self) -> None:
         """Serve until `stop`, then close the connections, commit what is pending, and return."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._commits.run)
+            for listener in self._listeners:
+                await listener.start_serving()
             async with anyio.create_task_group() as serving:
-                for listener in self._listeners:
-                    serving.start_soon(self._accept, listener, tasks)
-                serving.start_soon(self._keep_time, tasks)
+                serving.start_soon(self._keep_time)
                 await self._stopping.wait()
                 serving.cancel_scope.cancel()
-            await self._close_clients(tasks)
+            for listener in self._listeners:
+                listener.close()
+            await self._close_clients()
             self._commits.close()
 
     def stop(self) -> None:
@@ -121,58 +129,49 @@ class Server:
     async def close(self) -> None:
         """Release the addresses and the data directory."""
         for listener in self._listeners:
-            await listener.aclose()
+            listener.close()
         try:
             await self._carrier.close()
         finally:
             self._directory.close()
             self._watch.close()
 
-    async def _accept(self, listener: Listener[SocketStream], tasks: TaskGroup) -> None:
-        async def accepted(stream: SocketStream) -> None:
-            await self._serve(stream, tasks)
+    # -- clients
 
-        await listener.serve(accepted, tasks)
+    def _new_client(self) -> Client:
+        return Client(self, self._commits)
 
-    async def _serve(self, stream: SocketStream, tasks: TaskGroup) -> None:
+    def admit(self, client: Client) -> Connection | None:
+        """A session for a new client; None if there are too many already, or it is gone again."""
         limit = self.config.limits.connection_max
         if limit and len(self._commits.clients) >= limit:
             _log.warning("refused a connection: there are %d already", limit)
-            await anyio.aclose_forcefully(stream)
-            return
-        try:
-            connection = self._new_connection(stream)
-        except anyio.get_cancelled_exc_class():
-            raise
-        except OSError:
-            # The peer was gone before its address could be asked for.
-            await anyio.aclose_forcefully(stream)
-            return
-        client = Client(stream, connection, self._commits)
-        self._commits.clients[connection] = client
-        tasks.start_soon(client.write)
-        try:
-            await client.read()
-        finally:
-            connection.lost()
-            del self._commits.clients[connection]
-            client.wake()
-            self._commits.finish_turn()
-            if connection.close_reason is not None:
-                _log.warning("closed connection %s: %s", connection.name, connection.close_reason)
-            else:
-                _log.info("closed connection %s", connection.name)
-
-    def _new_connection(self, stream: SocketStream) -> Connection:
-        peer = stream.extra(SocketAttribute.remote_address)
-        here = stream.extra(SocketAttribute.local_address)
-        if self.config.listeners.nodelay is False:
-            stream.extra(SocketAttribute.raw_socket).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+            return None
+        peer = client.transport.get_extra_info("peername")
+        here = client.transport.get_extra_info("sockname")
+        if not peer or not here:
+            return None
+        if not self.config.listeners.nodelay:
+            raw = client.transport.get_extra_info("socket")
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         name = f"{_address_text(peer)} -> {_address_text(here)}"
         _log.info("accepted connection %s", name)
-        return Connection(self.broker, self._settings, self._turn, name, _is_loopback(peer), monotonic())
+        connection = Connection(
+            self.broker, self._settings, self._turn, name, _is_loopback(peer), monotonic()
+        )
+        self._commits.clients[connection] = client
+        return connection
 
-    async def _keep_time(self, tasks: TaskGroup) -> None:
+    def forget(self, client: Client) -> None:
+        """A client's socket is closed."""
+        connection = client.connection
+        del self._commits.clients[connection]
+        if connection.close_reason is not None:
+            _log.warning("closed connection %s: %s", connection.name, connection.close_reason)
+        else:
+            _log.info("closed connection %s", connection.name)
+
+    async def _keep_time(self) -> None:
         """Let time pass for the sessions, and watch memory and disk."""
         while True:
             await anyio.sleep(TICK)
@@ -183,7 +182,7 @@ class Server:
                 if client.connection.finished:
                     client.finished_at = client.finished_at or now
                     if now - client.finished_at > LINGER:
-                        tasks.start_soon(anyio.aclose_forcefully, client.stream)
+                        client.transport.abort()
             self._commits.finish_turn()
 
     def _check_alarms(self) -> None:
@@ -195,19 +194,24 @@ class Server:
         if had_alarms and not reasons:
             for client in self.clients:
                 client.connection.alarm_cleared()
-                client.resume()
+        self._commits.release_held_back()
 
-    async def _close_clients(self, tasks: TaskGroup) -> None:
+    async def _close_clients(self) -> None:
         now = monotonic()
         for client in self.clients:
             client.connection.shut_down("shutdown", now)
-            client.resume()
+            client.go_on()
         self._commits.finish_turn()
         with anyio.move_on_after(SHUTDOWN_PATIENCE):
             while self._commits.clients:
                 await anyio.sleep(0.01)
         for client in self.clients:
-            await anyio.aclose_forcefully(client.stream)
+            client.transport.abort()
+
+
+def _cause(error: OSError) -> str:
+    """What the system says, without the address that asyncio puts before it."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def _address_text(address: object) -> str:

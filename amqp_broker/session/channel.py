@@ -21,7 +21,7 @@ from amqp_broker.broker.ports import CommitWaiter, Store
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.vhost import VirtualHost
 from amqp_broker.content.header import ContentHeader
-from amqp_broker.errors import not_found, not_implemented
+from amqp_broker.errors import command_invalid, not_found
 from amqp_broker.session import delivery, publishing, topology
 from amqp_broker.session.consumer import ChannelConsumer
 from amqp_broker.session.transaction import Transaction
@@ -125,7 +125,7 @@ class Channel(CommitWaiter):
     def handle(self, index: int, payload: bytes) -> None:
         """Decode a method and run its handler.
 
-        Raises AmqpError: the handler's, 540 or 501 from decoding, 540 for a method that clients must not send.
+        Raises AmqpError: the handler's, 540 or 501 from decoding, 503 for a method that clients must not send.
         """
         if index == ACCESS_REQUEST:
             self.send_payload(ACCESS_REQUEST_OK)
@@ -133,7 +133,7 @@ class Channel(CommitWaiter):
         method = decode_method(payload)
         handler = _HANDLERS.get(index)
         if handler is None:
-            raise not_implemented("unimplemented method")
+            raise command_invalid("unimplemented method")
         handler(self, method)
 
     # -- replies

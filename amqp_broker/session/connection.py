@@ -275,8 +275,7 @@ class Connection(FrameHandler):
             self._failed(channel, error, BASIC_PUBLISH)
 
     def discards(self, channel_id: int) -> bool:
-        channel = self.channels.get(channel_id)
-        return self.phase != RUNNING or (channel is not None and not channel.open)
+        return self.phase != RUNNING
 
     def method_received(self, channel_id: int, payload: bytes) -> None:
         channel = self.channels.get(channel_id)
@@ -312,7 +311,7 @@ class Connection(FrameHandler):
         if not isinstance(error, SoftError):
             raise error
         channel.fail()
-        self.reader.forget_channel(channel.channel_id)
+        self.reader.forget_publishes()
         close = commands.Channel.Close()
         close.reply_code = error.code
         close.reply_text = error.text
@@ -375,11 +374,10 @@ class Connection(FrameHandler):
             raise self._at(index, channel_error("expected 'channel.open'"))
         decode_method(payload)
         if channel_id > self.channel_max:
-            error = not_allowed(
+            raise not_allowed(
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated "
                 f"channel_max ({self.channel_max})"
             )
-            raise self._at(index, error)
         vhost, user = self.vhost, self.user
         assert vhost is not None and user is not None
         channel = Channel(self, channel_id, vhost, user)
@@ -391,7 +389,7 @@ class Connection(FrameHandler):
     def _channel_close(self, channel: Channel) -> None:
         channel.close()
         del self.channels[channel.channel_id]
-        self.reader.forget_channel(channel.channel_id)
+        self.reader.forget_publishes()
         channel.reply(commands.Channel.CloseOk())
 
     def _closing_channel_method(self, channel: Channel, index: bytes) -> None:
@@ -490,7 +488,7 @@ class Connection(FrameHandler):
     def tune_ok(self, method: Method) -> None:
         """What the client chose must lie within what was offered; 0 for no limit is refused where there is one."""
         tune_ok = cast(commands.Connection.TuneOk, method)
-        channel_max, frame_max = tune_ok.channel_max, cast(int, tune_ok.frame_max)
+        channel_max, frame_max = tune_ok.channel_max, tune_ok.frame_max
         self._check_negotiated("frame_max", frame_max, FRAME_MIN_SIZE, self.settings.frame_max)
         self._check_negotiated("channel_max", channel_max, 1, self.settings.channel_max)
         self.frame_max = frame_max or 0x7FFFFFFF

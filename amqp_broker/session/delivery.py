@@ -248,18 +248,21 @@ def requeue(entries: list[QueueEntry]) -> None:
 
 def recover(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Basic.Recover)
-    _recover(channel, bool(method.requeue))
+    if not method.requeue:
+        raise not_implemented("requeue=false")
     channel.reply(commands.Basic.RecoverOk())
+    _recover(channel)
 
 
 def recover_async(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Basic.RecoverAsync)
-    _recover(channel, bool(method.requeue))
-
-
-def _recover(channel: Channel, requeue_wanted: bool) -> None:
-    if not requeue_wanted:
+    if not method.requeue:
         raise not_implemented("requeue=false")
+    _recover(channel)
+
+
+def _recover(channel: Channel) -> None:
+    """Requeue all that is unacknowledged; what a transaction settled is not, and redelivery comes after the reply."""
     if channel.unacked:
         transaction, channel.transaction = channel.transaction, None
         settle(channel, 0, True, REQUEUED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Callable
 
 from amqp_broker.broker.message import RECOVERED
 from amqp_broker.broker.ports import CommitWaiter, Store
@@ -32,6 +33,18 @@ class Batch:
         self.released: list[int] = []
         self.first_seqs: dict[int, int] = {}
         self.done: bool = False
+
+
+class Notice(CommitWaiter):
+    """A waiter that has a function called, with the batch's number: for those who are no part of the model."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[int], object]) -> None:
+        self._function: Callable[[int], object] = function
+
+    def committed(self, batch: int) -> None:
+        self._function(batch)
 
 
 class BatchStore(Store):

@@ -2,7 +2,7 @@
 
 Started by `process.ProcessCarrier` with two inherited descriptors: its end of a socket pair, and the locked
 store.lock, which it keeps for as long as it lives. It serves until the broker closes its end, also when the
-broker was killed, and takes no notice of SIGINT and SIGTERM: the broker decides when to stop. It loads
+broker was killed, and takes no notice of signals: the broker decides when to stop. It loads
 little, to start soon.
 """
 
@@ -20,8 +20,8 @@ from amqp_broker.store.writer import Writer
 
 def main(arguments: list[str]) -> int:
     """Serve until the broker is gone; the process's exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     descriptor = int(arguments[0])
     path = arguments[2]
     try:
@@ -37,6 +37,5 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
-    sys.stderr.flush()
     # There is nothing left to tear down that the kernel does not do faster.
     os._exit(status)

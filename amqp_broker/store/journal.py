@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from amqp_broker.store.reader import Reader
 
 QUEUE_ID_STEP: Final = 1000
-# Message.stored_refs counts the entries the current batch holds; this far below zero it says that an entry
-# holds the message inline, and that later ones must do so too: one Message is never both inline and shared.
-INLINE: Final = -(1 << 40)
 _MARSHAL_VERSION: Final = 2
 
 
@@ -269,7 +266,7 @@ class JournalStore(BatchStore):
                 if (message.stored_refs > 1 or message.store_id) and self._share(message, messages):
                     shared += (entry.seq, extras, message.store_id, message.header.body_size)
                 else:
-                    message.stored_refs = INLINE
+                    message.stored_refs = 0
                     body: object = message.body
                     if message.chunks:
                         body = message.chunks

@@ -9,6 +9,7 @@ its end.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
 import select
@@ -16,7 +17,7 @@ import struct
 import sys
 from typing import Any, Final
 
-from amqp_broker.store.errors import StoreError
+from amqp_broker.store.errors import StoreDied, StoreError
 from amqp_broker.store.writer import Writer
 
 REQUEST: Final = struct.Struct("<QQ")
@@ -84,6 +85,12 @@ class Inbox:
         return count > 0
 
 
+def _complain(error: StoreError) -> None:
+    # Nobody waits for an answer here, and where the disk is full, so may be the log.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{error}\n")
+
+
 def _read(descriptor: int, buffer: memoryview) -> int:
     try:
         return os.readv(descriptor, [buffer])
@@ -104,11 +111,15 @@ def serve(descriptor: int, writer: Writer) -> None:
             try:
                 writer.tidy()
             except StoreError as error:
-                sys.stderr.write(f"{error}\n")
+                _complain(error)
         requests = inbox.receive()
         if not requests:
             return
-        failed = _apply(descriptor, writer, requests, failed)
+        try:
+            failed = _apply(descriptor, writer, requests, failed)
+        except StoreDied as error:
+            _complain(error)
+            return
 
 
 def refuse(descriptor: int, error: StoreError) -> None:
@@ -125,6 +136,8 @@ def _apply(descriptor: int, writer: Writer, requests: list[tuple[int, list[Any]]
         return failed
     try:
         released = writer.apply([sections for _, sections in requests])
+    except StoreDied:
+        raise
     except StoreError as error:
         failure = _failure(error.cause, error.code)
         _answer(descriptor, [ANSWER.pack(number, FAILED, len(failure)) + failure for number, _ in requests])

@@ -76,6 +76,7 @@ def open_data_directory(
     """
     path = os.path.abspath(path)
     try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
         os.makedirs(environment_path(path), mode=0o700, exist_ok=True)
         broker_lock = _lock_broker(path)
     except OSError as error:

@@ -36,15 +36,17 @@ class ProcessCarrier(Carrier):
 
     def spawn(self) -> None:
         directory = self._directory
+        lock = directory.store_lock()
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)  # noqa: FBT003
-            lock = directory.store_lock()
             arguments = [str(theirs.fileno()), str(lock), directory.path]
             arguments += [str(directory.map_size), directory.durability]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "amqp_broker.store.child", *arguments],
                 stdin=subprocess.DEVNULL,
+                # Whoever reads the broker's output to its end must not wait for an orphaned writer.
+                stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), lock),
                 env=_environment(),
                 # Out of the terminal's reach: an interrupt is for the broker.

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 import lmdb
 
 from amqp_broker.store import records
-from amqp_broker.store.errors import StoreError
+from amqp_broker.store.errors import StoreDied, StoreError
 
 RANGE_STEP: Final = 5000
 _GROWTH: Final = 2
@@ -56,19 +56,22 @@ class Writer:
         self._databases = Databases(environment)
         # Store ids whose references `tidy` removed and which nobody was told about yet.
         self._released: list[int] = []
+        # Tidying failed, and is not tried again until a batch gets through.
+        self._stalled = False
         with environment.begin(buffers=True) as txn:
             self._untidy = _at_range(txn.cursor(self._databases.meta))
 
     @property
     def untidy(self) -> bool:
         """There are rows left for `tidy` to remove."""
-        return self._untidy
+        return self._untidy and not self._stalled
 
     def apply(self, payloads: list[list[object]]) -> list[int]:
         """Make batches durable together, in order; returns the store ids that lost a reference, once for
         each.
 
-        Raises StoreError if nothing of them was written; they can be applied again later.
+        Raises StoreError if nothing of them was written; they can be applied again later, unless it is
+        StoreDied.
         """
         while True:
             try:
@@ -80,9 +83,13 @@ class Writer:
                 break
             except lmdb.MapFullError:
                 self._grow()
+            except lmdb.PanicError as error:
+                # Not even the page that names the last transaction could be written: LMDB gives up for good.
+                raise StoreDied(self._path, f"the store is out of order: {error}") from error
             except lmdb.Error as error:
                 raise self._failure(error) from error
         self._untidy = self._untidy or changes.untidy
+        self._stalled = False
         released = self._released + changes.released
         self._released = []
         return released
@@ -97,7 +104,7 @@ class Writer:
             self._grow()
             return
         except lmdb.Error as error:
-            self._untidy = False  # until a batch gets through again
+            self._stalled = True
             raise self._failure(error) from error
         self._untidy = more
         self._released += changes.released

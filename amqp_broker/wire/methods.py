@@ -23,6 +23,7 @@ FRAME_BODY: Final = 3
 FRAME_HEARTBEAT: Final = 8
 FRAME_END: Final = 0xCE
 FRAME_END_OCTET: Final = b"\xce"
+FRAME_HEAD_SIZE: Final = 7
 FRAME_OVERHEAD: Final = 8
 FRAME_MIN_SIZE: Final = 4096
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"

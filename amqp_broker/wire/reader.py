@@ -19,6 +19,7 @@ from amqp_broker.errors import HardError, frame_error, internal_error, unexpecte
 from amqp_broker.wire.methods import (
     FRAME_BODY,
     FRAME_END,
+    FRAME_HEAD_SIZE,
     FRAME_HEADER,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
@@ -28,6 +29,7 @@ from amqp_broker.wire.methods import (
 
 BASIC_PUBLISH: Final = b"\x00\x3c\x00\x28"
 CLASS_BASIC: Final = 60
+METHOD_PUBLISH: Final = 40
 
 # Each is dropped whole when full: a publisher that never repeats itself pays for an insertion, no more.
 MOST_PUBLISHES_KNOWN: Final = 1024
@@ -98,18 +100,22 @@ class FrameHandler(ABC):
 
     @abstractmethod
     def discards(self, channel_id: int) -> bool:
-        """Whether content on this channel is dropped unseen, because the channel is being closed."""
+        """Whether stray content is dropped unseen, because the connection is being closed."""
 
 
 class _Content:
-    """A publish whose content is not complete. header is None until the content header came."""
+    """A publish whose content is not complete. header is None until the content header came.
 
-    __slots__ = ("chunks", "header", "publish", "remaining")
+    refused: too large; what still comes of it is dropped.
+    """
+
+    __slots__ = ("chunks", "header", "publish", "refused", "remaining")
 
     def __init__(self, publish: Publish) -> None:
         self.publish: Publish = publish
         self.header: ContentHeader | None = None
         self.remaining: int = 0
+        self.refused: bool = False
         self.chunks: list[bytes] = []
 
 
@@ -145,9 +151,8 @@ class FrameReader:
         self.stream_content: _Content | None = None
         self.stream_left: int = 0
 
-    def forget_channel(self, channel_id: int) -> None:
-        """A channel was closed: nothing half received on it will be completed."""
-        self.contents.pop(channel_id, None)
+    def forget_publishes(self) -> None:
+        """A channel was closed: what was known of its publishes is void."""
         self.publishes.clear()
 
     def stop(self) -> None:
@@ -168,7 +173,7 @@ class FrameReader:
         if self.stream_left:
             pos = self._stream(data, 0)
         end = len(data)
-        while end - pos >= FRAME_OVERHEAD and not self.stopped:
+        while end - pos >= FRAME_HEAD_SIZE and not self.stopped:
             size = data[pos + 3] << 24 | data[pos + 4] << 16 | data[pos + 5] << 8 | data[pos + 6]
             stop = pos + 7 + size
             if size > self.payload_max:
@@ -195,7 +200,7 @@ class FrameReader:
     def _known_publish(self, publish: Publish, data: bytes, pos: int, end: int) -> int:
         """The content after a publish frame that was seen before, if all of it is here in two frames."""
         if publish.channel_id in self.contents:
-            raise self._method_in_content(publish.channel_id)
+            self._method_in_content(publish.channel_id)
         if end - pos >= FRAME_OVERHEAD and data[pos : pos + 3] == publish.header_start:
             size = data[pos + 3] << 24 | data[pos + 4] << 16 | data[pos + 5] << 8 | data[pos + 6]
             stop = pos + 7 + size
@@ -230,7 +235,7 @@ class FrameReader:
         payload = data[pos + 7 : stop]
         if kind == FRAME_METHOD and len(payload) >= 4:
             if channel_id in self.contents:
-                raise self._method_in_content(channel_id)
+                self._method_in_content(channel_id)
             if payload[:4] == BASIC_PUBLISH:
                 self._new_publish(channel_id, payload, data[pos:stop])
             else:
@@ -271,7 +276,9 @@ class FrameReader:
             except HeaderError:
                 raise internal_error("") from None
         if header.body_size > self.max_message_size:
-            del self.contents[channel_id]
+            content.header = header
+            content.remaining = header.body_size
+            content.refused = True
             self.handler.message_too_large(content.publish, header.body_size)
             return
         if len(payload) <= LONGEST_HEADER_KNOWN:
@@ -291,7 +298,8 @@ class FrameReader:
             self._content_unexpected(channel_id, content)
             return
         content.remaining -= len(payload)
-        content.chunks.append(payload)
+        if not content.refused:
+            content.chunks.append(payload)
         if content.remaining <= 0:
             self._complete(channel_id, content)
 
@@ -301,6 +309,8 @@ class FrameReader:
         if content.remaining < 0:
             raise frame_error(f"body is longer than the {header.body_size} octets its header announced")
         del self.contents[channel_id]
+        if content.refused:
+            return
         if len(content.chunks) == 1:
             self.handler.message_received(content.publish, header, content.chunks[0], None)
         else:
@@ -321,23 +331,17 @@ class FrameReader:
         content = self.stream_content
         assert content is not None
         end = min(pos + self.stream_left, len(data))
+        if end == len(data) and end - pos == self.stream_left:
+            # Only the end octet is missing: leave the last octet, so that the two are read together.
+            end -= 1
         if end > pos:
-            content.chunks.append(data[pos:end])
             self.stream_left -= end - pos
-        if self.stream_left or end == len(data):
-            if self.stream_left == 0:
-                # Only the end octet is missing: take the last octet back, so that the two are read together.
-                last = content.chunks[len(content.chunks) - 1]
-                content.chunks[len(content.chunks) - 1] = last[:-1]
-                if len(last) == 1:
-                    content.chunks.pop()
-                self.stream_left = 1
-                return end - 1
+            if not content.refused:
+                content.chunks.append(data[pos:end])
+        if self.stream_left:
             return end
         if data[end] != FRAME_END:
-            raise frame_error(
-                f"type {FRAME_BODY}, {snippet(content.chunks[0])}: {{invalid_frame_end_marker,{data[end]}}}"
-            )
+            raise frame_error(f"type {FRAME_BODY}, {snippet(b'')}: {{invalid_frame_end_marker,{data[end]}}}")
         self.stream_content = None
         if content.remaining <= 0:
             channel_id = content.publish.channel_id
@@ -350,15 +354,21 @@ class FrameReader:
             if self.handler.discards(channel_id):
                 return
             raise unexpected_frame("expected method frame, got non method frame instead")
-        if content.header is None:
-            raise unexpected_frame(
-                f"expected content header for class {CLASS_BASIC}, got non content header frame instead"
-            )
-        raise unexpected_frame("expected content body, got non content body frame instead")
+        raise self._content_due(content)
 
-    def _method_in_content(self, channel_id: int) -> HardError:
-        if self.contents[channel_id].header is None:
-            return unexpected_frame(
-                f"expected content header for class {CLASS_BASIC}, got non content header frame instead"
-            )
-        return unexpected_frame("expected content body, got non content body frame instead")
+    def _method_in_content(self, channel_id: int) -> None:
+        content = self.contents[channel_id]
+        if not content.refused:
+            raise self._content_due(content)
+        # Who was told that the message is too large may stop in the middle of it.
+        del self.contents[channel_id]
+
+    def _content_due(self, content: _Content) -> HardError:
+        due = (
+            f"header for class {CLASS_BASIC}, got non content header"
+            if content.header is None
+            else "body, got non content body"
+        )
+        error = unexpected_frame(f"expected content {due} frame instead")
+        error.class_id, error.method_id = CLASS_BASIC, METHOD_PUBLISH
+        return error

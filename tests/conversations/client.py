@@ -1,13 +1,15 @@
 """A client that says anything and hides nothing: what the conversations talk to a broker with.
 
-`Client` is one connection: it can send any bytes, and shows every reply as it came. `Channel` is one channel of it, with
-the few sentences the tests are made of: call a method, expect a reply, expect to be refused. Every receive has a
-deadline; that nothing came is shown by a round trip, never by waiting. It never retries and never raises for a
-broker's error: a wrong reply is an AssertionError with both sides in it.
+`Client` is one connection: it can send any bytes, and shows every reply as it came. `Channel` is one
+channel of it, with the few sentences the tests are made of: call a method, expect a reply, expect to be
+refused. Every receive has a deadline; that nothing came is shown by a round trip, never by waiting. It
+never retries and never raises for a broker's error: a wrong reply is an AssertionError with both sides in
+it.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
@@ -32,7 +34,7 @@ from .codec import (
 
 Value = TypeVar("Value")
 
-DEADLINE = 8.0
+DEADLINE = float(os.environ.get("AMQP_TEST_DEADLINE", "8"))
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 
 REPLY_NAMES = {
@@ -136,7 +138,9 @@ class Client:
         self._waiting: deque[Reply] = deque()
         self._open_channels = 0
 
-    def handshake(self, *, virtual_host: str = "/", capabilities: dict[str, bool] | None = None, **tune: int) -> Client:
+    def handshake(
+        self, *, virtual_host: str = "/", capabilities: dict[str, bool] | None = None, **tune: int
+    ) -> Client:
         """Open the connection as guest; `tune` replaces what the broker offered."""
         self.log_in(capabilities=capabilities)
         answer = self.tune | tune
@@ -208,7 +212,9 @@ class Client:
                 continue
             if channel in (None, reply.channel):
                 return reply
-            assert reply.name != "connection.close", f"waiting on channel {channel}, but the broker says {reply}"
+            assert reply.name != "connection.close", (
+                f"waiting on channel {channel}, but the broker says {reply}"
+            )
             self._waiting.append(reply)
 
     def receive_heartbeat(self, deadline: float) -> None:
@@ -216,12 +222,21 @@ class Client:
         frame = self._next_frame(time.monotonic() + deadline)
         assert frame == Frame(HEARTBEAT, 0, b""), f"{frame} came, not a heartbeat"
 
+    def receive_frame_name(self, deadline: float) -> str | None:
+        """The name of the next frame's method, "heartbeat", or None for the end of the connection."""
+        frame = self._next_frame(time.monotonic() + deadline, or_end=True)
+        if frame is None:
+            return None
+        return "heartbeat" if frame.kind == HEARTBEAT else decode_method(frame.payload)[0]
+
     def expect(self, name: str, **arguments: Any) -> Reply:
         """The next reply of all, checked against the name and the arguments given."""
         return checked(self.receive(), name, arguments)
 
     def refuses(self, code: int, text: str, by: str = "") -> None:
-        """The connection is closed with exactly this, `by` naming the failing method; afterwards the socket is closed."""
+        """The connection is closed with exactly this, `by` naming the failing method; afterwards the socket
+        is closed.
+        """
         self.says_goodbye(code, text, by)
         self.is_closed()
 
@@ -232,7 +247,9 @@ class Client:
         self.send(0, "connection.close-ok")
 
     def ends(self, *codes: int) -> None:
-        """The connection is closed for one of these reasons, in whatever words; 0 stands for no word at all."""
+        """The connection is closed for one of these reasons, in whatever words; 0 stands for no word at
+        all.
+        """
         frame = self._next_frame(time.monotonic() + DEADLINE, or_end=True)
         if frame is None:
             assert 0 in codes, "the broker closed the socket where a connection.close was due"
@@ -267,7 +284,9 @@ class Client:
         self.transport.close()
 
     def receive_octets(self, count: int, deadline: float = DEADLINE) -> bytes:
-        """The next octets as they are, for replies that are not frames; fewer only at the end of the connection."""
+        """The next octets as they are, for replies that are not frames; fewer only at the end of the
+        connection.
+        """
         until = time.monotonic() + deadline
         while len(self._data) < count and self._fill(until):
             continue
@@ -312,14 +331,16 @@ class Client:
 
     def _read_content(self, reply: Reply, until: float) -> None:
         frame = self._next_frame(until)
-        assert frame is not None and (frame.kind, frame.channel) == (HEADER, reply.channel), frame
+        assert frame is not None
+        assert (frame.kind, frame.channel) == (HEADER, reply.channel), frame
         reply.header = frame.payload
         (size,) = struct.unpack_from(">Q", frame.payload, 4)
         pieces: list[bytes] = []
         left = size
         while left > 0:
             frame = self._next_frame(until)
-            assert frame is not None and (frame.kind, frame.channel) == (BODY, reply.channel), frame
+            assert frame is not None
+            assert (frame.kind, frame.channel) == (BODY, reply.channel), frame
             pieces.append(frame.payload)
             left -= len(frame.payload)
         reply.body = b"".join(pieces)
@@ -340,7 +361,9 @@ class Channel:
         self.client.send(self.number, name, **arguments)
 
     def call(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """Send a method and return the arguments of its -ok, which has to be the very next reply on the channel."""
+        """Send a method and return the arguments of its -ok, which has to be the very next reply on the
+        channel.
+        """
         self.send(name, **arguments)
         return self.expect(f"{name}-ok").arguments
 
@@ -363,7 +386,12 @@ class Channel:
     ) -> None:
         """basic.publish with its content, in as many body frames as frame_max asks."""
         data = body.encode() if isinstance(body, str) else body
-        method = {"exchange": exchange, "routing_key": routing_key, "mandatory": mandatory, "immediate": immediate}
+        method = {
+            "exchange": exchange,
+            "routing_key": routing_key,
+            "mandatory": mandatory,
+            "immediate": immediate,
+        }
         frames = [
             Frame(METHOD, self.number, encode_method("basic.publish", method)),
             Frame(HEADER, self.number, encode_header(len(data), properties)),
@@ -379,8 +407,12 @@ class Channel:
         assert queue in ("", reply["queue"])
         return str(reply["queue"])
 
-    def bind(self, queue: str, exchange: str, routing_key: str = "", arguments: dict[str, Any] | None = None) -> None:
-        self.call("queue.bind", queue=queue, exchange=exchange, routing_key=routing_key, arguments=arguments or {})
+    def bind(
+        self, queue: str, exchange: str, routing_key: str = "", arguments: dict[str, Any] | None = None
+    ) -> None:
+        self.call(
+            "queue.bind", queue=queue, exchange=exchange, routing_key=routing_key, arguments=arguments or {}
+        )
 
     def consume(self, queue: str, tag: str = "c", **arguments: Any) -> str:
         """The consumer's tag; deliveries may follow at once."""
@@ -417,7 +449,9 @@ class Channel:
         return [self.expect("basic.deliver") for _ in range(count)]
 
     def hears_nothing(self, queue: str = "") -> None:
-        """Nothing is on its way on this channel: the replies to two round trips, by way of `queue`, are all that comes."""
+        """Nothing is on its way on this channel: the replies to two round trips, by way of `queue`, are all
+        that comes.
+        """
         for _ in range(2):
             if queue:
                 self.call("queue.declare", queue=queue, passive=True)
@@ -425,7 +459,9 @@ class Channel:
                 self.call("exchange.declare", exchange="amq.direct", passive=True)
 
     def refuses(self, code: int, text: str, by: str = "") -> None:
-        """The channel is closed with exactly this, `by` naming the failing method; its number is free for use again."""
+        """The channel is closed with exactly this, `by` naming the failing method; its number is free for
+        use again.
+        """
         reply = self.receive()
         assert (reply.name, reply.arguments) == ("channel.close", refusal(code, text, by)), reply
         self.send("channel.close-ok")

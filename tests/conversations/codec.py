@@ -1,8 +1,8 @@
-"""AMQP 0-9-1 bytes for the conversations, written apart from the broker's own codec so that the two can disagree.
+"""AMQP 0-9-1 octets, written apart from the broker's own codec so that the two can disagree.
 
-Methods, field tables, content headers and frames, to and from plain Python values. It encodes whatever it is given, legal
-or not, and decodes exactly what came: table values keep their one-octet type, nothing is normalised. It never touches a
-socket and knows no broker.
+Methods, field tables, content headers and frames, to and from plain Python values. It encodes whatever it
+is given, legal or not, and decodes exactly what came: table values keep their one-octet type, nothing is
+normalised. It never touches a socket and knows no broker.
 """
 
 from __future__ import annotations
@@ -118,8 +118,17 @@ PROPERTIES: Final[dict[str, str]] = {
 }
 
 NUMBERS: Final[dict[str, str]] = {
-    "b": ">b", "B": ">B", "s": ">h", "u": ">H", "I": ">i", "i": ">I", "l": ">q", "f": ">f", "d": ">d", "T": ">Q",
-}  # fmt: skip
+    "b": ">b",
+    "B": ">B",
+    "s": ">h",
+    "u": ">H",
+    "I": ">i",
+    "i": ">I",
+    "l": ">q",
+    "f": ">f",
+    "d": ">d",
+    "T": ">Q",
+}
 ARGUMENT_NUMBERS: Final[dict[str, str]] = {"B": ">B", "H": ">H", "I": ">I", "Q": ">Q"}
 
 
@@ -139,7 +148,11 @@ class Frame(NamedTuple):
     payload: bytes
 
     def encoded(self) -> bytes:
-        return struct.pack(">BHI", self.kind, self.channel, len(self.payload)) + self.payload + bytes([FRAME_END])
+        return (
+            struct.pack(">BHI", self.kind, self.channel, len(self.payload))
+            + self.payload
+            + bytes([FRAME_END])
+        )
 
 
 def octets(text: str | bytes) -> bytes:
@@ -199,7 +212,9 @@ def encode_table(table: dict[str, Any] | bytes) -> bytes:
 
 
 class Reader:
-    """Takes values off the front of some bytes; an over-run is an AssertionError, since the broker wrote them."""
+    """Takes values off the front of some bytes; an over-run is an AssertionError, since the broker wrote
+    them.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data

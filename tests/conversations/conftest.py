@@ -1,7 +1,8 @@
 """Which broker the conversations are held with, and the things every test asks for.
 
-AMQP_TEST_PORT names a broker that already runs (a real RabbitMQ, to check the tests themselves); without it our own is
-started as a program, once a run, on a free port and a data directory of its own. `interop/rabbitmq.py` starts a RabbitMQ.
+AMQP_TEST_PORT names a broker that already runs (a real RabbitMQ, to check the tests themselves); without it
+our own is started as a program, once a run, on a free port and a data directory of its own.
+`interop/rabbitmq.py` starts a RabbitMQ.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -47,7 +47,9 @@ class Names:
         for method, names in (("queue.delete", self.queues), ("exchange.delete", self.exchanges)):
             for name in names:
                 channel.send(method, **{method.split(".")[0]: name})
-                if channel.receive().name == "channel.close":  # somebody's exclusive queue, which goes with its owner
+                if (
+                    channel.receive().name == "channel.close"
+                ):  # somebody's exclusive queue, which goes with its owner
                     channel.send("channel.close-ok")
                     channel.open()
         channel.close()
@@ -61,8 +63,11 @@ def broker_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         return
     data = tmp_path_factory.mktemp("data")
     errors = data.with_suffix(".err")
-    command = [str(Path(sys.executable).with_name("amqp-broker")), "serve", "--port", "0", "--data-dir", str(data)]
-    with errors.open("wb") as sink, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True) as broker:
+    command = [sys.executable, "-m", "amqp_broker", "serve", "--port", "0", "--data-dir", str(data)]
+    with (
+        errors.open("wb") as sink,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True) as broker,
+    ):
         assert broker.stdout is not None
         line = broker.stdout.readline()
         ports = [word.rstrip(",;.)").rpartition(":")[2] for word in line.split() if "127.0.0.1:" in word]
@@ -86,13 +91,17 @@ def on_rabbitmq(transport: Callable[[], Transport]) -> bool:
     client = Client(transport())
     client.log_in()
     client.drop()
-    said = " ".join(f"{key} {value.value}" for key, value in client.start["server_properties"].items()).lower()
+    said = " ".join(
+        f"{key} {value.value}" for key, value in client.start["server_properties"].items()
+    ).lower()
     return "amqp-broker" not in said and "amqp_broker" not in said
 
 
 @pytest.fixture(scope="session")
 def differs_from_rabbitmq(on_rabbitmq: bool) -> Callable[..., Any]:
-    """`differs_from_rabbitmq("why", rabbitmq=this, ours=that)`: the one that applies to the broker being tested."""
+    """`differs_from_rabbitmq("why", rabbitmq=this, ours=that)`: the one that applies to the broker being
+    tested.
+    """
 
     def choose(why: str, *, rabbitmq: Expectation, ours: Expectation) -> Expectation:
         assert why, "a difference has a reason"
@@ -118,7 +127,9 @@ def names(janitor: Client) -> Iterator[Names]:
 
 @pytest.fixture(scope="module")
 def farewells() -> Iterator[list[Client]]:
-    """Connections told to close, whose sockets RabbitMQ leaves open for seconds: looked at together, when the tests are done."""
+    """Connections told to close, whose sockets RabbitMQ leaves open for seconds: looked at together, when
+    the tests are done.
+    """
     leaving: list[Client] = []
     yield leaving
     for client in leaving:

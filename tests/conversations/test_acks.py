@@ -55,13 +55,16 @@ def remains(client: Client, channel: Channel, queue: str) -> list[tuple[str, boo
 
 @pytest.mark.parametrize(("method", "arguments"), SETTLE)
 @pytest.mark.parametrize("tag", [1, 2, 2**63, 2**64 - 1])
-def test_a_tag_never_given_out_is_refused(channel: Channel, method: str, arguments: dict[str, Any], tag: int) -> None:
+def test_a_tag_never_given_out_is_refused(
+    channel: Channel, method: str, arguments: dict[str, Any], tag: int
+) -> None:
     channel.send(method, delivery_tag=tag, **arguments)
     channel.refuses(406, f"unknown delivery tag {tag}", method)
 
 
 @pytest.mark.parametrize(
-    ("method", "arguments"), [("basic.ack", {}), ("basic.nack", {"requeue": True}), ("basic.reject", {"requeue": True})]
+    ("method", "arguments"),
+    [("basic.ack", {}), ("basic.nack", {"requeue": True}), ("basic.reject", {"requeue": True})],
 )
 def test_tag_zero_is_unknown_unless_multiple(
     channel: Channel, queue: str, method: str, arguments: dict[str, Any]
@@ -73,7 +76,9 @@ def test_tag_zero_is_unknown_unless_multiple(
 
 
 @pytest.mark.parametrize(("method", "arguments"), SETTLE)
-def test_a_tag_settled_before_is_refused(channel: Channel, queue: str, method: str, arguments: dict[str, Any]) -> None:
+def test_a_tag_settled_before_is_refused(
+    channel: Channel, queue: str, method: str, arguments: dict[str, Any]
+) -> None:
     fill(channel, queue, "abc")
     take(channel, queue, 3)
     channel.send("basic.ack", delivery_tag=2)
@@ -159,7 +164,9 @@ def test_ack_multiple_settles_up_to_its_tag(client: Client, channel: Channel, qu
     assert remains(client, channel, queue) == [("d", True)]
 
 
-def test_ack_multiple_passes_over_what_is_settled_already(client: Client, channel: Channel, queue: str) -> None:
+def test_ack_multiple_passes_over_what_is_settled_already(
+    client: Client, channel: Channel, queue: str
+) -> None:
     fill(channel, queue, "abcd")
     take(channel, queue, 4)
     channel.send("basic.ack", delivery_tag=1)
@@ -175,7 +182,9 @@ def test_ack_of_tag_zero_multiple_settles_all(client: Client, channel: Channel, 
     assert remains(client, channel, queue) == [("d", False)]
 
 
-def test_ack_multiple_settles_messages_of_several_queues(client: Client, channel: Channel, names: Names) -> None:
+def test_ack_multiple_settles_messages_of_several_queues(
+    client: Client, channel: Channel, names: Names
+) -> None:
     one, two = channel.declare(names.queue()), channel.declare(names.queue())
     for queue in (one, two):
         fill(channel, queue, "ab")
@@ -186,7 +195,9 @@ def test_ack_multiple_settles_messages_of_several_queues(client: Client, channel
     assert rest(channel, two) == [("b", True)]
 
 
-def test_ack_multiple_settles_gets_and_deliveries_alike(client: Client, channel: Channel, names: Names) -> None:
+def test_ack_multiple_settles_gets_and_deliveries_alike(
+    client: Client, channel: Channel, names: Names
+) -> None:
     got, consumed = channel.declare(names.queue()), channel.declare(names.queue())
     fill(channel, got, "ab")
     take(channel, got, 1)
@@ -318,7 +329,10 @@ def test_recover_delivers_to_the_same_consumer_again(channel: Channel, queue: st
     channel.deliveries(2)
     channel.call("basic.recover", requeue=True)
     deliveries = channel.deliveries(2)
-    assert [(d.body, d["delivery_tag"], d["redelivered"]) for d in deliveries] == [(b"a", 3, True), (b"b", 4, True)]
+    assert [(d.body, d["delivery_tag"], d["redelivered"]) for d in deliveries] == [
+        (b"a", 3, True),
+        (b"b", 4, True),
+    ]
 
 
 def test_recover_gives_back_what_a_cancelled_consumer_had(channel: Channel, queue: str) -> None:

@@ -58,7 +58,9 @@ def test_a_single_publish_is_confirmed_singly(confirming: Channel, queue: str) -
 
 @pytest.mark.parametrize("mode", [1, 2])
 @pytest.mark.parametrize("durable", [True, False])
-def test_every_kind_of_message_is_confirmed(confirming: Channel, names: Names, mode: int, durable: bool) -> None:
+def test_every_kind_of_message_is_confirmed(
+    confirming: Channel, names: Names, mode: int, durable: bool
+) -> None:
     queue = confirming.declare(names.queue(), durable=durable)
     confirming.publish("m", routing_key=queue, delivery_mode=mode)
     confirming.expect("basic.ack", delivery_tag=1, multiple=False)
@@ -161,26 +163,6 @@ def test_an_error_leaves_the_message_unconfirmed(confirming: Channel, names: Nam
     confirming.hears_nothing()
 
 
-def test_what_is_dropped_by_length_is_confirmed(confirming: Channel, names: Names) -> None:
-    queue = confirming.declare(names.queue(), arguments={"x-max-length": 1})
-    for body in "ab":
-        confirming.publish(body, routing_key=queue)
-    assert sorted(confirmed(confirming, 2)) == [1, 2]
-    assert confirming.drain(queue) == ["b"]
-
-
-def test_what_is_refused_by_length_is_nacked(confirming: Channel, names: Names) -> None:
-    queue = confirming.declare(names.queue(), arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
-    confirming.publish("a", routing_key=queue)
-    confirming.expect("basic.ack", delivery_tag=1, multiple=False)
-    confirming.publish("b", routing_key=queue)
-    # multiple may be set, as there is nothing before it left to settle; requeue has no meaning to a publisher
-    confirming.expect("basic.nack", delivery_tag=2)
-    confirming.publish("c", routing_key="nowhere")
-    confirming.expect("basic.ack", delivery_tag=3)
-    assert confirming.drain(queue) == ["a"]
-
-
 @pytest.mark.parametrize(
     ("first", "then", "text"),
     [
@@ -190,7 +172,9 @@ def test_what_is_refused_by_length_is_nacked(confirming: Channel, names: Names) 
         ("confirm.select", "tx.rollback", "channel is not transactional"),
     ],
 )
-def test_confirms_and_transactions_exclude_each_other(channel: Channel, first: str, then: str, text: str) -> None:
+def test_confirms_and_transactions_exclude_each_other(
+    channel: Channel, first: str, then: str, text: str
+) -> None:
     channel.call(first)
     channel.send(then)
     channel.refuses(406, text, then)

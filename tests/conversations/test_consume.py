@@ -102,7 +102,9 @@ def test_a_consumer_argument_of_another_queue_type_is_refused(channel: Channel, 
     ("value", "kind"),
     [("high", "longstr"), (1.5, "double"), (True, "bool"), (None, "void"), (Typed("T", 3), "timestamp")],
 )
-def test_a_priority_that_is_no_integer_is_refused(channel: Channel, queue: str, value: Any, kind: str) -> None:
+def test_a_priority_that_is_no_integer_is_refused(
+    channel: Channel, queue: str, value: Any, kind: str
+) -> None:
     channel.send("basic.consume", queue=queue, arguments={"x-priority": value})
     channel.refuses(
         406,
@@ -127,7 +129,9 @@ def test_delivery_tags_count_up_from_one_on_each_channel(client: Client, queue: 
     assert found == [1, 2, 1, 2]
 
 
-def test_consumers_gets_and_automatic_acks_share_one_count_of_delivery_tags(channel: Channel, names: Names) -> None:
+def test_consumers_gets_and_automatic_acks_share_one_count_of_delivery_tags(
+    channel: Channel, names: Names
+) -> None:
     first, second = channel.declare(names.queue()), channel.declare(names.queue())
     channel.consume(first, "auto", no_ack=True)
     channel.publish("a", routing_key=first)
@@ -175,7 +179,9 @@ def test_a_message_goes_to_one_consumer_only(client: Client, queue: str) -> None
     two.consume(queue, no_ack=True)
     for number in range(10):
         one.publish(str(number), routing_key=queue)
-    assert sorted(d.body for d in one.deliveries(5) + two.deliveries(5)) == [str(n).encode() for n in range(10)]
+    assert sorted(d.body for d in one.deliveries(5) + two.deliveries(5)) == [
+        str(n).encode() for n in range(10)
+    ]
     one.hears_nothing(queue)
     two.hears_nothing(queue)
 
@@ -245,7 +251,9 @@ def test_a_cancelled_tag_is_free_again(channel: Channel, queue: str) -> None:
         channel.call("basic.cancel", consumer_tag="t")
 
 
-def test_cancel_ok_comes_after_the_deliveries_made_before(channel: Channel, client: Client, queue: str) -> None:
+def test_cancel_ok_comes_after_the_deliveries_made_before(
+    channel: Channel, client: Client, queue: str
+) -> None:
     other = client.channel()
     other.consume(queue, "t", no_ack=True)
     for number in range(50):
@@ -312,7 +320,9 @@ def test_a_closed_channels_consumers_are_gone(client: Client, queue: str) -> Non
     two.counts_become(queue, 0, 0)
 
 
-def test_messages_unacked_by_a_lost_consumer_go_to_the_next(channel: Channel, connect: Connect, queue: str) -> None:
+def test_messages_unacked_by_a_lost_consumer_go_to_the_next(
+    channel: Channel, connect: Connect, queue: str
+) -> None:
     first = connect()
     theirs = first.channel()
     theirs.consume(queue, "first")

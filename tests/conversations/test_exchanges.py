@@ -1,4 +1,6 @@
-"""Exchanges: declare and declare again, delete, the predeclared ones, auto-delete, internal, alternate exchanges."""
+"""Exchanges: declare and declare again, delete, the predeclared ones, auto-delete, internal, alternate
+exchanges.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_an_empty_type_closes_the_connection(channel: Channel, names: Names) -> 
     channel.client.refuses(503, "invalid exchange type ''", "exchange.declare")
 
 
-def test_an_unknown_type_closes_the_connection_even_if_the_exchange_exists(channel: Channel, exchange: Declare) -> None:
+def test_an_unknown_type_closes_the_connection_even_if_the_exchange_exists(
+    channel: Channel, exchange: Declare
+) -> None:
     channel.send("exchange.declare", exchange=exchange("fanout"), type="nope")
     channel.client.refuses(503, "unknown exchange type 'nope'", "exchange.declare")
 
@@ -74,7 +78,8 @@ def test_declaring_again_with_another_type_is_refused(channel: Channel, exchange
     channel.send("exchange.declare", exchange=name, type="topic", durable=True)
     channel.refuses(
         406,
-        f"inequivalent arg 'type' for exchange '{name}' in vhost '/': received 'topic' but current is 'fanout'",
+        f"inequivalent arg 'type' for exchange '{name}' in vhost '/': received 'topic' but current is "
+        f"'fanout'",
         "exchange.declare",
     )
 
@@ -85,13 +90,15 @@ def test_declaring_again_with_another_flag_is_refused(channel: Channel, exchange
     channel.send("exchange.declare", exchange=plain, type="direct", **{flag: True})
     channel.refuses(
         406,
-        f"inequivalent arg '{flag}' for exchange '{plain}' in vhost '/': received 'true' but current is 'false'",
+        f"inequivalent arg '{flag}' for exchange '{plain}' in vhost '/': received 'true' but current is "
+        f"'false'",
         "exchange.declare",
     )
     channel.send("exchange.declare", exchange=flagged, type="direct")
     channel.refuses(
         406,
-        f"inequivalent arg '{flag}' for exchange '{flagged}' in vhost '/': received 'false' but current is 'true'",
+        f"inequivalent arg '{flag}' for exchange '{flagged}' in vhost '/': received 'false' but current "
+        f"is 'true'",
         "exchange.declare",
     )
 
@@ -105,12 +112,15 @@ def test_declaring_again_with_another_flag_is_refused(channel: Channel, exchange
     ],
     ids=["durable", "auto_delete", "internal"],
 )
-def test_flags_are_compared_in_order(channel: Channel, exchange: Declare, flags: dict[str, Any], first: str) -> None:
+def test_flags_are_compared_in_order(
+    channel: Channel, exchange: Declare, flags: dict[str, Any], first: str
+) -> None:
     name = exchange("direct")
     channel.send("exchange.declare", exchange=name, type="direct", **flags)
     channel.refuses(
         406,
-        f"inequivalent arg '{first}' for exchange '{name}' in vhost '/': received 'true' but current is 'false'",
+        f"inequivalent arg '{first}' for exchange '{name}' in vhost '/': received 'true' but current is "
+        f"'false'",
         "exchange.declare",
     )
 
@@ -132,7 +142,9 @@ def test_another_alternate_exchange_is_refused(
     channel: Channel, exchange: Declare, old: str | None, new: str | None, difference: str
 ) -> None:
     name = exchange("direct", arguments={"alternate-exchange": old} if old else {})
-    channel.send("exchange.declare", exchange=name, type="direct", arguments={"alternate-exchange": new} if new else {})
+    channel.send(
+        "exchange.declare", exchange=name, type="direct", arguments={"alternate-exchange": new} if new else {}
+    )
     channel.refuses(
         406,
         f"inequivalent arg 'alternate-exchange' for exchange '{name}' in vhost '/': {difference}",
@@ -149,7 +161,9 @@ def test_an_alternate_exchange_that_is_no_string_is_refused(
     name = names.exchange()
     channel.send("exchange.declare", exchange=name, type="direct", arguments={"alternate-exchange": value})
     channel.refuses(
-        406, f"invalid type '{kind}' for arg 'alternate-exchange' in exchange '{name}' in vhost '/'", "exchange.declare"
+        406,
+        f"invalid type '{kind}' for arg 'alternate-exchange' in exchange '{name}' in vhost '/'",
+        "exchange.declare",
     )
 
 
@@ -161,7 +175,12 @@ def test_passive_declare_of_a_missing_exchange_is_not_found(channel: Channel, na
 
 def test_passive_declare_compares_nothing_but_the_name(channel: Channel, exchange: Declare) -> None:
     channel.call(
-        "exchange.declare", exchange=exchange("fanout"), passive=True, type="nope", durable=True, internal=True
+        "exchange.declare",
+        exchange=exchange("fanout"),
+        passive=True,
+        type="nope",
+        durable=True,
+        internal=True,
     )
 
 
@@ -183,7 +202,9 @@ def test_a_predeclared_exchange_can_be_declared_as_it_is(channel: Channel, name:
 def test_the_trace_exchange_is_an_internal_topic_exchange(channel: Channel) -> None:
     channel.call("exchange.declare", exchange="amq.rabbitmq.trace", type="topic", durable=True, internal=True)
     channel.publish("m", exchange="amq.rabbitmq.trace")
-    channel.refuses(403, "cannot publish to internal exchange 'amq.rabbitmq.trace' in vhost '/'", "basic.publish")
+    channel.refuses(
+        403, "cannot publish to internal exchange 'amq.rabbitmq.trace' in vhost '/'", "basic.publish"
+    )
 
 
 @pytest.mark.parametrize("name", PREDECLARED)
@@ -191,7 +212,8 @@ def test_a_predeclared_exchange_differently_declared_is_refused(channel: Channel
     channel.send("exchange.declare", exchange=name, type=PREDECLARED[name])
     channel.refuses(
         406,
-        f"inequivalent arg 'durable' for exchange '{name}' in vhost '/': received 'false' but current is 'true'",
+        f"inequivalent arg 'durable' for exchange '{name}' in vhost '/': received 'false' but current is "
+        f"'true'",
         "exchange.declare",
     )
 
@@ -260,7 +282,9 @@ def test_delete_with_nowait_has_no_reply(channel: Channel, exchange: Declare) ->
     assert is_gone(channel, name)
 
 
-def test_delete_if_unused_is_refused_while_a_queue_is_bound(channel: Channel, exchange: Declare, queue: str) -> None:
+def test_delete_if_unused_is_refused_while_a_queue_is_bound(
+    channel: Channel, exchange: Declare, queue: str
+) -> None:
     name = exchange("fanout")
     channel.bind(queue, name)
     channel.send("exchange.delete", exchange=name, if_unused=True)
@@ -284,7 +308,9 @@ def test_being_fed_is_not_being_in_use(channel: Channel, exchange: Declare) -> N
     channel.call("exchange.delete", exchange=source, if_unused=True)
 
 
-def test_the_bindings_of_a_deleted_exchange_do_not_come_back(channel: Channel, exchange: Declare, queue: str) -> None:
+def test_the_bindings_of_a_deleted_exchange_do_not_come_back(
+    channel: Channel, exchange: Declare, queue: str
+) -> None:
     name = exchange("fanout")
     channel.bind(queue, name)
     channel.call("exchange.delete", exchange=name)
@@ -296,13 +322,17 @@ def test_the_bindings_of_a_deleted_exchange_do_not_come_back(channel: Channel, e
 # auto-delete
 
 
-def test_an_auto_delete_exchange_waits_for_its_first_binding(channel: Channel, exchange: Declare, queue: str) -> None:
+def test_an_auto_delete_exchange_waits_for_its_first_binding(
+    channel: Channel, exchange: Declare, queue: str
+) -> None:
     name = exchange("fanout", auto_delete=True)
     channel.call("queue.unbind", queue=queue, exchange=name)
     channel.call("exchange.declare", exchange=name, passive=True)
 
 
-def test_an_auto_delete_exchange_goes_with_its_last_binding(channel: Channel, exchange: Declare, queue: str) -> None:
+def test_an_auto_delete_exchange_goes_with_its_last_binding(
+    channel: Channel, exchange: Declare, queue: str
+) -> None:
     name = exchange("direct", auto_delete=True)
     channel.bind(queue, name, "a")
     channel.bind(queue, name, "b")
@@ -335,14 +365,15 @@ def test_an_auto_delete_exchange_stays_when_what_feeds_it_goes(channel: Channel,
     channel.call("exchange.declare", exchange=destination, passive=True)
 
 
-def test_a_chain_of_auto_delete_exchanges_goes_as_one(channel: Channel, exchange: Declare, queue: str) -> None:
+def test_a_chain_of_auto_delete_exchanges_goes_as_one(
+    channel: Channel, exchange: Declare, queue: str
+) -> None:
     first, second, third = (exchange("fanout", auto_delete=True) for _ in range(3))
     channel.call("exchange.bind", source=first, destination=second)
     channel.call("exchange.bind", source=second, destination=third)
     channel.bind(queue, third)
     channel.call("queue.delete", queue=queue)
-    for name in (third, second, first):
-        eventually(lambda name=name: is_gone(channel, name), True)
+    eventually(lambda: [is_gone(channel, name) for name in (third, second, first)], [True] * 3)
 
 
 # internal
@@ -367,7 +398,9 @@ def test_an_internal_exchange_is_fed_by_others(channel: Channel, exchange: Decla
 # alternate exchanges
 
 
-def test_what_an_exchange_cannot_route_goes_to_its_alternate(channel: Channel, exchange: Declare, queue: str) -> None:
+def test_what_an_exchange_cannot_route_goes_to_its_alternate(
+    channel: Channel, exchange: Declare, queue: str
+) -> None:
     alternate = exchange("fanout")
     main = exchange("direct", arguments={"alternate-exchange": alternate})
     channel.bind(queue, alternate)
@@ -414,18 +447,24 @@ def test_alternates_in_a_circle_end(channel: Channel, exchange: Declare, names: 
 
 def test_an_alternate_declared_later_is_used(channel: Channel, names: Names, queue: str) -> None:
     main, alternate = names.exchange(), names.exchange()
-    channel.call("exchange.declare", exchange=main, type="direct", arguments={"alternate-exchange": alternate})
+    channel.call(
+        "exchange.declare", exchange=main, type="direct", arguments={"alternate-exchange": alternate}
+    )
     channel.call("exchange.declare", exchange=alternate, type="fanout")
     channel.bind(queue, alternate)
     channel.publish("m", exchange=main)
     assert channel.drain(queue) == ["m"]
 
 
-def test_the_default_exchange_routes_nothing_as_an_alternate(channel: Channel, exchange: Declare, queue: str) -> None:
+def test_the_default_exchange_routes_nothing_as_an_alternate(
+    channel: Channel, exchange: Declare, queue: str
+) -> None:
     main = exchange("direct", arguments={"alternate-exchange": ""})
     channel.publish("m", exchange=main, routing_key=queue, mandatory=True)
     channel.expect("basic.return", exchange=main, routing_key=queue)
 
 
-def test_an_exchange_is_seen_by_every_connection(channel: Channel, connect: Connect, exchange: Declare) -> None:
+def test_an_exchange_is_seen_by_every_connection(
+    channel: Channel, connect: Connect, exchange: Declare
+) -> None:
     connect().channel().call("exchange.declare", exchange=exchange("topic"), passive=True)

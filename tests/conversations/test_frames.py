@@ -1,4 +1,6 @@
-"""Frames: bad ones, oversize ones, those in the wrong place, and that how octets are cut up makes no difference."""
+"""Frames: bad ones, oversize ones, those in the wrong place, and that how octets are cut up makes no
+difference.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def method(name: str, channel: int = 1, **arguments: Any) -> bytes:
     return Frame(METHOD, channel, encode_method(name, arguments)).encoded()
 
 
-def header(size: int, properties: dict[str, Any] | bytes = b"\0\0", class_id: int = 60, channel: int = 1) -> bytes:
+def header(
+    size: int, properties: dict[str, Any] | bytes = b"\0\0", class_id: int = 60, channel: int = 1
+) -> bytes:
     return Frame(HEADER, channel, encode_header(size, properties, class_id)).encoded()
 
 
@@ -53,7 +57,9 @@ def refused_squeezed(client: Client, code: int, text: str) -> None:
 
 
 def refused(client: Client, farewells: list[Client], text: str) -> None:
-    """A 501 for a frame that cannot be read, after which RabbitMQ is silent for three seconds before it closes."""
+    """A 501 for a frame that cannot be read, after which RabbitMQ is silent for three seconds before it
+    closes.
+    """
     client.says_goodbye(501, text)
     farewells.append(client)
 
@@ -72,27 +78,37 @@ def test_a_frame_too_large_is_refused_at_its_head(
 
 
 @pytest.mark.parametrize("frame_max", [4096, 4097, 65536])
-def test_the_size_allowed_is_what_was_negotiated(connect: Connect, frame_max: int, farewells: list[Client]) -> None:
+def test_the_size_allowed_is_what_was_negotiated(
+    connect: Connect, frame_max: int, farewells: list[Client]
+) -> None:
     client = connect(frame_max=frame_max)
     client.send_bytes(struct.pack(">BHI", METHOD, 1, frame_max + 1))
-    refused(client, farewells, f"type 1, all octets = <<>>: {{frame_too_large,{frame_max + 1},{frame_max - 8}}}")
+    refused(
+        client, farewells, f"type 1, all octets = <<>>: {{frame_too_large,{frame_max + 1},{frame_max - 8}}}"
+    )
 
 
 def test_a_frame_of_just_the_size_allowed_is_taken(channel: Channel, queue: str) -> None:
-    channel.client.send_bytes(method("basic.publish", routing_key=queue) + header(131064) + body(b"x" * 131064))
+    channel.client.send_bytes(
+        method("basic.publish", routing_key=queue) + header(131064) + body(b"x" * 131064)
+    )
     message = channel.get(queue)
     assert message is not None
     assert len(message.body) == 131064
 
 
 def test_the_allowance_of_eight_octets_is_granted(channel: Channel, queue: str) -> None:
-    channel.client.send_bytes(method("basic.publish", routing_key=queue) + header(131072) + body(b"x" * 131072))
+    channel.client.send_bytes(
+        method("basic.publish", routing_key=queue) + header(131072) + body(b"x" * 131072)
+    )
     message = channel.get(queue)
     assert message is not None
     assert len(message.body) == 131072
 
 
-def test_a_protocol_header_amid_a_connection_is_a_frame_too_large(opened: Client, farewells: list[Client]) -> None:
+def test_a_protocol_header_amid_a_connection_is_a_frame_too_large(
+    opened: Client, farewells: list[Client]
+) -> None:
     opened.send_bytes(PROTOCOL_HEADER)
     refused(opened, farewells, "type 65, all octets = <<>>: {frame_too_large,1342177289,131064}")
 
@@ -101,7 +117,9 @@ def test_a_protocol_header_amid_a_connection_is_a_frame_too_large(opened: Client
 
 
 @pytest.mark.parametrize("end", [0, 1, 205, 207, 255])
-@pytest.mark.parametrize(("kind", "channel"), [(METHOD, 0), (METHOD, 1), (METHOD, 9), (HEARTBEAT, 0), (BODY, 1)])
+@pytest.mark.parametrize(
+    ("kind", "channel"), [(METHOD, 0), (METHOD, 1), (METHOD, 9), (HEARTBEAT, 0), (BODY, 1)]
+)
 def test_a_wrong_frame_end_closes_the_connection(
     opened: Client, kind: int, channel: int, end: int, farewells: list[Client]
 ) -> None:
@@ -150,7 +168,9 @@ def test_an_unknown_frame_type_closes_the_connection(opened: Client, kind: int, 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x00\x14\x00"])
 @pytest.mark.parametrize("channel", [0, 1])
-def test_a_method_frame_without_a_method_closes_the_connection(opened: Client, channel: int, payload: bytes) -> None:
+def test_a_method_frame_without_a_method_closes_the_connection(
+    opened: Client, channel: int, payload: bytes
+) -> None:
     opened.send_frame(METHOD, channel, payload)
     shown = ",".join(str(octet) for octet in payload)
     opened.refuses(501, f"type 1, all octets = <<{shown}>>: unknown_frame")
@@ -159,7 +179,9 @@ def test_a_method_frame_without_a_method_closes_the_connection(opened: Client, c
 @pytest.mark.parametrize("size", [0, 1, 8, 11])
 def test_a_header_frame_without_a_header_closes_the_connection(opened: Client, size: int) -> None:
     opened.send_bytes(method("basic.publish") + Frame(HEADER, 1, bytes(size)).encoded())
-    refused_squeezed(opened, 501, f"FRAME_ERROR - type 2, all octets = <<{','.join('0' * size)}>>: unknown_frame")
+    refused_squeezed(
+        opened, 501, f"FRAME_ERROR - type 2, all octets = <<{','.join('0' * size)}>>: unknown_frame"
+    )
     opened.is_closed()
 
 
@@ -223,7 +245,9 @@ def test_after_publish_a_header_is_due(opened: Client, frame: bytes) -> None:
 @pytest.mark.parametrize("class_id", [0, 10, 50, 61, 65535])
 def test_the_header_has_to_be_of_the_class_of_its_method(opened: Client, class_id: int) -> None:
     opened.send_bytes(method("basic.publish") + header(0, class_id=class_id))
-    opened.refuses(505, f"expected content header for class 60, got one for class {class_id} instead", "basic.publish")
+    opened.refuses(
+        505, f"expected content header for class 60, got one for class {class_id} instead", "basic.publish"
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,13 +306,18 @@ def test_the_content_of_a_server_method_is_waited_for_before_the_method_is_refus
         (encode_method("queue.declare", {"queue": "abc"})[:-5], "0,0,3,97,98,99"),
         (encode_method("queue.declare", {"queue": "abc"}) + b"x", "0,0,3,97,98,99,0,0,0,0,0,120"),
         (struct.pack(">HHHB", 50, 10, 0, 200) + b"ab", "0,0,200,97,98"),
-        (encode_method("queue.declare", {"queue": "zz"})[:-4] + b"\0\0\xff\xff", "0,0,2,122,122,0,0,0,255,255"),
+        (
+            encode_method("queue.declare", {"queue": "zz"})[:-4] + b"\0\0\xff\xff",
+            "0,0,2,122,122,0,0,0,255,255",
+        ),
         (encode_method("queue.declare", {})[:4], ""),
         (encode_method("basic.qos", {})[:-1], "0,0,0,0,0,0"),
     ],
     ids=["cut", "too long", "short string beyond", "table beyond", "no arguments", "bits missing"],
 )
-def test_a_method_that_cannot_be_decoded_closes_the_connection(opened: Client, payload: bytes, shown: str) -> None:
+def test_a_method_that_cannot_be_decoded_closes_the_connection(
+    opened: Client, payload: bytes, shown: str
+) -> None:
     opened.send_frame(METHOD, 1, payload)
     by = "queue.declare" if payload[1] == 50 else "basic.qos"
     opened.refuses(501, f"cannot decode <<{shown}>>", by)
@@ -323,7 +352,14 @@ def test_an_unknown_method_ends_the_connection(
 
 @pytest.mark.parametrize(
     "flags",
-    [b"\xff\xff", b"\x80\x00", b"\x00\x00extra", b"\x20\x00\x00\x00\xff\xff", b"\x20\x00\x00\x00\x00\x03\x01aZ", b""],
+    [
+        b"\xff\xff",
+        b"\x80\x00",
+        b"\x00\x00extra",
+        b"\x20\x00\x00\x00\xff\xff",
+        b"\x20\x00\x00\x00\x00\x03\x01aZ",
+        b"",
+    ],
     ids=["all", "missing value", "more than flagged", "table beyond", "unknown field type", "no flags"],
 )
 def test_a_content_header_that_cannot_be_decoded_ends_the_connection(
@@ -339,9 +375,13 @@ def test_the_first_flag_beyond_the_properties_is_ignored(channel: Channel, queue
     assert channel.drain(queue) == [""]
 
 
-def test_an_unknown_field_type_in_arguments_ends_the_connection(opened: Client, differs_from_rabbitmq: Differs) -> None:
+def test_an_unknown_field_type_in_arguments_ends_the_connection(
+    opened: Client, differs_from_rabbitmq: Differs
+) -> None:
     opened.send_bytes(method("queue.declare", queue="never", arguments=b"\x01aZ"))
-    opened.ends(*differs_from_rabbitmq("its reader crashes without a word", rabbitmq=[0], ours=[501, 502, 541]))
+    opened.ends(
+        *differs_from_rabbitmq("its reader crashes without a word", rabbitmq=[0], ours=[501, 502, 541])
+    )
 
 
 @pytest.mark.parametrize(

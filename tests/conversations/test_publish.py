@@ -1,4 +1,4 @@
-"""Publishing: what is routed, returned or refused, and that properties and bodies arrive as they were sent."""
+"""Publishing: what is routed, returned or refused; properties and bodies arrive as they were sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_message_nobody_wants_is_dropped_silently(channel: Channel, names: Nam
 
 @pytest.mark.parametrize("exchange", ["", "amq.direct", "amq.topic", "amq.fanout", "amq.headers"])
 def test_a_mandatory_message_nobody_wants_comes_back(channel: Channel, exchange: str) -> None:
-    properties = {"headers": {"a": Typed("I", 1)}, "delivery_mode": 2, "message_id": "m1"}
+    properties: dict[str, Any] = {"headers": {"a": Typed("I", 1)}, "delivery_mode": 2, "message_id": "m1"}
     channel.publish("body", exchange=exchange, routing_key="no.such.key", mandatory=True, **properties)
     returned = channel.expect("basic.return")
     assert returned.arguments == {
@@ -72,7 +72,9 @@ def test_an_immediate_message_closes_the_connection(channel: Channel, queue: str
 
 
 @pytest.mark.parametrize("mandatory", [True, False])
-def test_publishing_to_a_missing_exchange_closes_the_channel(channel: Channel, names: Names, mandatory: bool) -> None:
+def test_publishing_to_a_missing_exchange_closes_the_channel(
+    channel: Channel, names: Names, mandatory: bool
+) -> None:
     name = names.exchange()
     channel.publish("m", exchange=name, mandatory=mandatory)
     channel.refuses(404, f"no exchange '{name}' in vhost '/'", "basic.publish")
@@ -165,7 +167,9 @@ def test_any_priority_is_taken(channel: Channel, queue: str, priority: int) -> N
 
 
 def test_a_string_property_may_hold_any_octets(channel: Channel, queue: str) -> None:
-    header = encode_header(0, encode_properties({"message_id": b"\xff\x00\xfe", "correlation_id": b"x" * 255}))
+    header = encode_header(
+        0, encode_properties({"message_id": b"\xff\x00\xfe", "correlation_id": b"x" * 255})
+    )
     channel.client.send_bytes(
         Frame(METHOD, channel.number, encode_method("basic.publish", {"routing_key": queue})).encoded()
         + Frame(HEADER, channel.number, header).encoded()
@@ -227,60 +231,6 @@ def test_a_wrong_user_id_is_noticed_before_a_wrong_expiration(channel: Channel) 
     channel.refuses(406, "user_id property set to 'joe' but authenticated user was 'guest'", "basic.publish")
 
 
-# CC and BCC
-
-
-@pytest.mark.parametrize("key", ["CC", "BCC"])
-def test_further_routing_keys_reach_further_queues(channel: Channel, names: Names, key: str) -> None:
-    first, second, third = (channel.declare(names.queue()) for _ in range(3))
-    channel.publish("m", routing_key=first, headers={key: [second, third]})
-    assert [channel.drain(queue) for queue in (first, second, third)] == [["m"]] * 3
-
-
-def test_cc_is_seen_and_bcc_is_not(channel: Channel, names: Names) -> None:
-    first, second, third = (channel.declare(names.queue()) for _ in range(3))
-    headers = {"a": 1, "CC": [second], "BCC": [third], "z": 2}
-    channel.publish("m", routing_key=first, headers=headers)
-    for queue in (first, second, third):
-        message = channel.get(queue)
-        assert message is not None
-        assert message["routing_key"] == first
-        assert message.properties["headers"] == {
-            "a": Typed("I", 1),
-            "CC": Typed("A", [Typed("S", second)]),
-            "z": Typed("I", 2),
-        }
-
-
-def test_a_queue_named_twice_gets_one_copy(channel: Channel, queue: str) -> None:
-    channel.publish("m", routing_key=queue, headers={"CC": [queue, queue], "BCC": [queue]})
-    assert channel.drain(queue) == ["m"]
-
-
-def test_the_keys_of_cc_count_on_other_exchanges_too(channel: Channel, queue: str) -> None:
-    channel.bind(queue, "amq.topic", f"{queue}.*")
-    channel.publish("m", exchange="amq.topic", routing_key="no", headers={"CC": [f"{queue}.x"]})
-    assert channel.drain(queue) == ["m"]
-
-
-@pytest.mark.parametrize("key", ["CC", "BCC"])
-@pytest.mark.parametrize(("value", "kind"), [("q", "longstr"), (3, "signedint"), ({}, "table"), (None, "void")])
-def test_cc_and_bcc_have_to_be_arrays(channel: Channel, key: str, value: Any, kind: str) -> None:
-    channel.publish("m", exchange="amq.direct", headers={key: value})
-    channel.refuses(406, f'invalid message: {{unacceptable_type_in_header,"{key}",{kind}}}', "basic.publish")
-
-
-def test_what_is_no_string_in_cc_is_passed_over(channel: Channel, queue: str) -> None:
-    channel.publish("m", routing_key="nowhere", headers={"CC": [3, None, queue]})
-    assert channel.drain(queue) == ["m"]
-
-
-def test_a_mandatory_message_of_unknown_cc_comes_back_without_bcc(channel: Channel) -> None:
-    channel.publish("m", exchange="amq.direct", mandatory=True, headers={"CC": ["a"], "BCC": ["b"]})
-    returned = channel.expect("basic.return", routing_key="")
-    assert returned.properties == {"headers": {"CC": Typed("A", [Typed("S", "a")])}}
-
-
 # bodies
 
 
@@ -294,7 +244,9 @@ def test_a_body_of_any_size_arrives_whole(channel: Channel, queue: str, size: in
 
 
 @pytest.mark.parametrize("size", [0, 4087, 4088, 4089, 50000])
-def test_a_body_is_cut_to_the_receivers_frame_max(channel: Channel, connect: Connect, queue: str, size: int) -> None:
+def test_a_body_is_cut_to_the_receivers_frame_max(
+    channel: Channel, connect: Connect, queue: str, size: int
+) -> None:
     channel.publish(b"x" * size, routing_key=queue)
     small = connect(frame_max=4096).channel()
     message = small.get(queue)
@@ -332,109 +284,3 @@ def test_a_message_of_a_mebibyte_and_more_arrives_whole(channel: Channel, queue:
     message = channel.get(queue)
     assert message is not None
     assert message.body == body
-
-
-# direct reply-to
-
-REPLY_QUEUE = "amq.rabbitmq.reply-to"
-
-
-def test_a_reply_reaches_the_channel_that_asked(client: Client, queue: str) -> None:
-    asker, answerer = client.channel(), client.channel()
-    tag = asker.consume(REPLY_QUEUE, "", no_ack=True)
-    asker.publish("question", routing_key=queue, reply_to=REPLY_QUEUE, correlation_id="7")
-    answerer.counts_become(queue, 1, 0)
-    question = answerer.get(queue)
-    assert question is not None
-    address = question.properties["reply_to"]
-    assert address.startswith(f"{REPLY_QUEUE}.")
-    answerer.publish("answer", routing_key=address, correlation_id="7")
-    answer = asker.expect("basic.deliver")
-    assert answer.arguments == {
-        "consumer_tag": tag,
-        "delivery_tag": 1,
-        "redelivered": False,
-        "exchange": "",
-        "routing_key": address,
-    }
-    assert (answer.properties, answer.body) == ({"correlation_id": "7"}, b"answer")
-    answerer.hears_nothing()
-
-
-def test_a_delivered_reply_does_not_come_back(
-    client: Client, queue: str, differs_from_rabbitmq: Callable[..., Any]
-) -> None:
-    asker, answerer = client.channel(), client.channel()
-    asker.consume(REPLY_QUEUE, no_ack=True)
-    asker.publish("question", routing_key=queue, reply_to=REPLY_QUEUE)
-    answerer.counts_become(queue, 1, 0)
-    question = answerer.get(queue)
-    assert question is not None
-    answerer.publish("answer", routing_key=question.properties["reply_to"], mandatory=True)
-    asker.expect("basic.deliver")
-    for name in differs_from_rabbitmq(
-        "it looks for a queue of that name and returns the message besides delivering it",
-        rabbitmq=["basic.return"],
-        ours=[],
-    ):
-        answerer.expect(name)
-    answerer.hears_nothing()
-
-
-def test_a_reply_to_nobody_comes_back_if_mandatory(channel: Channel, client: Client, queue: str) -> None:
-    asker = client.channel()
-    asker.consume(REPLY_QUEUE, no_ack=True)
-    asker.publish("question", routing_key=queue, reply_to=REPLY_QUEUE)
-    channel.counts_become(queue, 1, 0)
-    question = channel.get(queue)
-    assert question is not None
-    asker.close()
-    channel.publish("answer", routing_key=question.properties["reply_to"], mandatory=True)
-    channel.expect("basic.return", reply_code=312, routing_key=question.properties["reply_to"])
-
-
-def test_the_reply_address_can_be_declared_while_the_asker_is_there(
-    channel: Channel, client: Client, queue: str
-) -> None:
-    asker = client.channel()
-    asker.consume(REPLY_QUEUE, no_ack=True)
-    asker.publish("question", routing_key=queue, reply_to=REPLY_QUEUE)
-    channel.counts_become(queue, 1, 0)
-    question = channel.get(queue)
-    assert question is not None
-    address = question.properties["reply_to"]
-    for passive in (True, False):
-        reply = channel.call("queue.declare", queue=address, passive=passive)
-        assert reply == {"queue": address, "message_count": 0, "consumer_count": 1}
-    asker.call("basic.cancel", consumer_tag="c")
-    channel.send("queue.declare", queue=address, passive=True)
-    channel.refuses(404, f"no queue '{address}' in vhost '/'", "queue.declare")
-
-
-def test_a_reply_consumer_has_to_be_there_before_the_question(channel: Channel, queue: str) -> None:
-    channel.publish("question", routing_key=queue, reply_to=REPLY_QUEUE)
-    channel.refuses(406, "fast reply consumer does not exist", "basic.publish")
-
-
-def test_a_reply_consumer_cannot_acknowledge(channel: Channel) -> None:
-    channel.send("basic.consume", queue=REPLY_QUEUE, consumer_tag="c")
-    channel.refuses(406, "reply consumer cannot acknowledge", "basic.consume")
-
-
-def test_a_channel_has_one_reply_consumer(channel: Channel) -> None:
-    channel.consume(REPLY_QUEUE, "one", no_ack=True)
-    channel.send("basic.consume", queue=REPLY_QUEUE, consumer_tag="two", no_ack=True)
-    channel.refuses(406, "reply consumer already set", "basic.consume")
-
-
-def test_a_cancelled_reply_consumer_can_be_set_again(channel: Channel) -> None:
-    channel.consume(REPLY_QUEUE, "one", no_ack=True)
-    channel.call("basic.cancel", consumer_tag="one")
-    channel.consume(REPLY_QUEUE, "two", no_ack=True)
-
-
-def test_any_other_reply_to_is_left_alone(channel: Channel, queue: str) -> None:
-    channel.publish("m", routing_key=queue, reply_to="amq.rabbitmq.reply-to.made.up")
-    message = channel.get(queue)
-    assert message is not None
-    assert message.properties == {"reply_to": "amq.rabbitmq.reply-to.made.up"}

@@ -1,7 +1,7 @@
 """Small sentences over pika's blocking channel: publish, collect, drain, and be sure that nothing more comes.
 
-Waiting always has a deadline and always ends on an event. That nothing comes is shown by a round trip that the
-broker can only answer after whatever it had to deliver.
+Waiting always has a deadline and always ends on an event. That nothing comes is shown by a round trip that
+the broker can only answer after whatever it had to deliver.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PERSISTENT: Final = pika.BasicProperties(delivery_mode=2)
 
 
 def wait_until(connection: pika.BlockingConnection, condition: Callable[[], bool], what: str) -> None:
-    """Process the connection's events until the condition holds. Fails after WAIT_SECONDS, saying what for."""
+    """Process the connection's events until the condition holds. Fails after WAIT_SECONDS."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not condition():
         left = deadline - time.monotonic()

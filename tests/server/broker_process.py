@@ -1,12 +1,13 @@
 """A broker as a child process: how the tests start, stop and kill the installed command.
 
 `BrokerProcess` owns one data directory and one process at a time, reads the line that says where the broker
-listens, and keeps what it wrote to stderr. It never looks inside the broker: only sockets, signals and output.
+listens, and keeps what it wrote to stderr. It never looks inside the broker: only sockets, signals, output.
 `AMQP_TEST_SERVE` replaces the command: a shell-like template with {port} and {data}, for any other broker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
@@ -91,6 +92,19 @@ class BrokerProcess:
 
     def start(self) -> BrokerProcess:
         """Start and return once the broker takes connections. Raises BrokerFailed when it does not."""
+        self.launch()
+        try:
+            if "AMQP_TEST_SERVE" in os.environ:
+                self._wait_until_it_answers()
+            else:
+                self._read_ready_line()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def launch(self) -> None:
+        """Start the process and return at once, whether or not it will ever listen."""
         assert not self.running, "already running"
         foreign = "AMQP_TEST_SERVE" in os.environ
         if foreign and not self.port:
@@ -104,15 +118,6 @@ class BrokerProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        try:
-            if foreign:
-                self._wait_until_it_answers()
-            else:
-                self._read_ready_line()
-        except BaseException:
-            self.kill()
-            raise
-        return self
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -123,7 +128,8 @@ class BrokerProcess:
 
     def _read_ready_line(self) -> None:
         process = self.process
-        assert process is not None and process.stdout is not None
+        assert process is not None
+        assert process.stdout is not None
         line, deadline = b"", time.monotonic() + START_SECONDS
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
@@ -165,10 +171,8 @@ class BrokerProcess:
         """kill -9, of the broker and its children together or of the broker's own process alone."""
         if self.process is None or self.process.returncode is not None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):
             (os.killpg if whole_group else os.kill)(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         self._release()
 

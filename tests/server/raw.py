@@ -1,7 +1,7 @@
 """A few frames by hand, for tests that must see a content header as the bytes on the wire.
 
-Clients decode a header and lose how it was encoded: widths of integers, order, the difference between an absent
-and an empty table. This one publishes and gets whole header payloads. It knows nothing else of the protocol.
+Clients decode a header and lose how it was encoded: widths of integers, order, the difference between an
+absent and an empty table. This one publishes and gets whole header payloads, and knows nothing else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 FRAME_END: Final = b"\xce"
@@ -54,7 +54,7 @@ class RawChannel:
         self.send_method(1, 85, 10, b"\x00")
         self.expect(85, 11)
 
-    def __enter__(self) -> RawChannel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

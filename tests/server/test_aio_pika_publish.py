@@ -159,10 +159,14 @@ async def test_an_exception_rolls_a_transaction_back(
 ) -> None:
     channel = await aio_connection.channel(publisher_confirms=False)
     queue = await (await aio_connection.channel()).declare_queue(names.queue())
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail_half_way() -> None:
         async with channel.transaction():
             await channel.default_exchange.publish(Message(b"discarded"), queue.name)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_half_way()
     await channel.default_exchange.publish(Message(b"another"), queue.name)
     transaction = channel.transaction()
     await transaction.select()

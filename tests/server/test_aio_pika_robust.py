@@ -126,7 +126,7 @@ async def test_a_publisher_retries_until_the_broker_is_back(own_broker: BrokerPr
     async with await connect(own_broker.port) as connection:
         channel = await connection.channel()
         queue = await channel.declare_queue("jobs", durable=True)
-        confirmed: list[bytes] = []
+        well_under_way = asyncio.Event()
 
         async def publish_all() -> None:
             for number in range(300):
@@ -138,11 +138,11 @@ async def test_a_publisher_retries_until_the_broker_is_back(own_broker: BrokerPr
                         break
                     except aio_pika.exceptions.CONNECTION_EXCEPTIONS:
                         await asyncio.sleep(0.02)
-                confirmed.append(body)
+                if number == 100:
+                    well_under_way.set()
 
         publishing = asyncio.create_task(publish_all())
-        while len(confirmed) < 100:
-            await asyncio.sleep(0.001)
+        await asyncio.wait_for(well_under_way.wait(), PATIENCE)
         await asyncio.to_thread(own_broker.kill)
         await asyncio.to_thread(own_broker.start)
         await asyncio.wait_for(publishing, PATIENCE)

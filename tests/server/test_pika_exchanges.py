@@ -75,7 +75,10 @@ def test_a_passive_declare_of_a_missing_exchange_is_404(channel: BlockingChannel
         ({"internal": True}, "'internal' for {}: received 'true' but current is 'false'"),
         (
             {"arguments": {"alternate-exchange": "amq.fanout"}},
-            "'alternate-exchange' for {}: received the value 'amq.fanout' of type 'longstr' but current is none",
+            (
+                "'alternate-exchange' for {}: "
+                "received the value 'amq.fanout' of type 'longstr' but current is none"
+            ),
         ),
     ],
 )

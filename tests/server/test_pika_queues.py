@@ -16,9 +16,9 @@ from tests.server.test_pika_exchanges import closed_with
 
 def locked(queue: str) -> tuple[int, str]:
     text = (
-        f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost '/'. It could be "
-        "originally declared on another connection or the exclusive property value does not match that of the "
-        "original declaration."
+        f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost '/'. "
+        "It could be originally declared on another connection or the exclusive property value does not "
+        "match that of the original declaration."
     )
     return 405, text if len(text) <= 255 else text[:252] + "..."
 

@@ -17,7 +17,7 @@ PATIENCE = 10.0
 
 
 class Conversation:
-    """Opens, declares, consumes, publishes with confirms, acknowledges, cancels and closes; keeps what happened."""
+    """Declares, consumes, publishes with confirms, acknowledges, deletes, closes; keeps what happened."""
 
     def __init__(self, queue: str) -> None:
         self.queue = queue
@@ -129,15 +129,21 @@ def test_select_connection_is_told_the_code_and_text_of_an_error(broker: Running
     loop = IOLoop()
 
     def on_channel(channel: Any) -> None:
-        channel.add_on_close_callback(
-            lambda _channel, reason: (reasons.append(reason), channel.connection.close())
-        )
+        channel.add_on_close_callback(on_channel_closed)
         channel.queue_declare("missing", passive=True, callback=lambda _frame: loop.stop())
+
+    def on_channel_closed(channel: Any, reason: Any) -> None:
+        reasons.append(reason)
+        channel.connection.close()
+
+    def on_connection_closed(_connection: Any, reason: Any) -> None:
+        reasons.append(reason)
+        loop.stop()
 
     SelectConnection(
         broker.parameters(),
         on_open_callback=lambda connection: connection.channel(on_open_callback=on_channel),
-        on_close_callback=lambda _connection, reason: (reasons.append(reason), loop.stop()),
+        on_close_callback=on_connection_closed,
         custom_ioloop=loop,
     )
     loop.call_later(PATIENCE, loop.stop)

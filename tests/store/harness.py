@@ -10,10 +10,10 @@ from typing import Any
 import anyio
 
 from amqp_broker.broker.message import Message, QueueEntry
-from amqp_broker.broker.ports import CommitWaiter, StoredEntry
+from amqp_broker.broker.ports import StoredEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.header import ContentHeader, parse_header
-from amqp_broker.store.batch import Batch, BatchStore
+from amqp_broker.store.batch import Batch, BatchStore, Notice
 from amqp_broker.store.carrier import Carrier
 from amqp_broker.store.journal import JournalStore
 from amqp_broker.store.memory import MemoryStore
@@ -22,7 +22,7 @@ from amqp_broker.store.process import ProcessCarrier
 from amqp_broker.store.thread import ThreadCarrier
 
 ADDRESS = b"\x06orders\x03new"
-CARRIERS: dict[str, type[ThreadCarrier] | type[ProcessCarrier]] = {
+CARRIERS: dict[str, type[ThreadCarrier | ProcessCarrier]] = {
     "thread": ThreadCarrier,
     "process": ProcessCarrier,
 }
@@ -38,14 +38,12 @@ def message(body: bytes = b"hello", chunks: tuple[bytes, ...] = ()) -> Message:
     return Message(ADDRESS, header(size), b"" if chunks else body, chunks)
 
 
-class Waiter(CommitWaiter):
-    """Writes down the batches it was told of."""
+class Waiter:
+    """Writes down the batches that `notice` was told of."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
-
-    def committed(self, batch: int) -> None:
-        self.batches.append(batch)
+        self.notice = Notice(self.batches.append)
 
 
 class Subject:
@@ -127,10 +125,8 @@ class Subject:
     def rows(self) -> int:
         """How many rows there physically are in the entries' database, removed from view or not."""
         assert self.directory is not None
-        environment = self.directory.environment
-        entries = environment.open_db(b"q", create=False)
-        with environment.begin() as txn:
-            return int(txn.stat(entries)["entries"])
+        with self.directory.environment.begin() as txn:
+            return int(txn.stat(self.directory.reader._entries)["entries"])
 
     async def until_rows(self, count: int) -> None:
         """Wait until the writer has tidied up down to so many rows."""

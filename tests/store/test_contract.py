@@ -177,12 +177,12 @@ async def test_a_message_of_several_queues_is_read_from_each(any_store: Subject)
 async def test_a_waiter_hears_of_each_batch_once(any_store: Subject) -> None:
     waiter, other = Waiter(), Waiter()
     any_store.put(1, 1)
-    first = any_store.store.wait(waiter)
-    assert any_store.store.wait(waiter) == any_store.store.wait(other) == first
+    first = any_store.store.wait(waiter.notice)
+    assert any_store.store.wait(waiter.notice) == any_store.store.wait(other.notice) == first
     assert waiter.batches == []
     await any_store.commit()
     any_store.put(1, 2)
-    second = any_store.store.wait(waiter)
+    second = any_store.store.wait(waiter.notice)
     await any_store.commit()
     assert waiter.batches == [first, second]
     assert other.batches == [first]
@@ -194,7 +194,7 @@ async def test_waiters_hear_of_batches_in_order_even_if_a_later_one_is_done_firs
     batches = []
     for seq in (1, 2, 3):
         any_store.put(1, seq)
-        any_store.store.wait(waiter)
+        any_store.store.wait(waiter.notice)
         batch = any_store.store.seal()
         assert batch is not None
         batches.append(batch)
@@ -216,7 +216,7 @@ async def test_a_batch_that_is_not_under_way_cannot_be_reported(any_store: Subje
 async def test_a_batch_is_urgent_if_somebody_waits_for_it(any_store: Subject) -> None:
     any_store.put(1, 1)
     assert not any_store.store.urgent
-    any_store.store.wait(Waiter())
+    any_store.store.wait(Waiter().notice)
     assert any_store.store.urgent
     batch = await any_store.commit()
     assert batch is not None
@@ -226,7 +226,7 @@ async def test_a_batch_is_urgent_if_somebody_waits_for_it(any_store: Subject) ->
 
 async def test_a_waiter_alone_makes_a_batch_with_nothing_to_write(any_store: Subject) -> None:
     waiter = Waiter()
-    number = any_store.store.wait(waiter)
+    number = any_store.store.wait(waiter.notice)
     assert not any_store.store.empty
     batch = await any_store.commit()
     assert batch is not None

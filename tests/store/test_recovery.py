@@ -93,7 +93,12 @@ async def test_definitions_survive_in_key_order_by_kind(durable: Subject) -> Non
     for kind, key in (("queue", b"b"), ("exchange", b"z"), ("queue", b"a"), ("exchange", b"y")):
         store.put_definition(Definition(kind, key, {"version": 1}))
     await durable.commit()
-    value: dict[str, object] = {"list": [1, -1, 2**63], "bytes": b"\xff", "none": None, "deep": {"true": True}}
+    value: dict[str, object] = {
+        "list": [1, -1, 2**63],
+        "bytes": b"\xff",
+        "none": None,
+        "deep": {"true": True},
+    }
     store.put_definition(Definition("queue", b"a", value))
     store.delete_definition("exchange", b"z")
     await durable.commit()

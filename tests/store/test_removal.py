@@ -1,4 +1,4 @@
-"""Removing many rows: gone from sight at once, from the disk in the background, and for good after a crash."""
+"""Removing many rows: gone from sight at once, from the disk soon, and for good after a crash."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ async def test_a_killed_writer_leaves_the_rest_to_the_next(with_process: Subject
 
 
 async def test_a_removal_that_is_not_finished_tells_a_restart_where_to_go_on(with_process: Subject) -> None:
-    # Killed between the removal and its end, the queue is empty, and yet a new entry must not take an old seq.
+    # Killed between the removal and its end, the queue is empty, and yet a new entry must not take an old
+    # seq.
     with_process.put_many(1, MANY * 4)
     await with_process.commit()
     with_process.store.delete_range(1, 0, MANY * 4)

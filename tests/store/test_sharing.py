@@ -147,15 +147,18 @@ async def test_it_is_stored_anew_if_its_stored_copy_is_gone(durable: Subject) ->
     assert [durable.bodies(queue_id) for queue_id in (3, 4, 5)] == [[b"again"]] * 3
 
 
-async def test_one_that_was_put_alone_first_stays_inline(durable: Subject) -> None:
-    first = message(b"inline")
+async def test_one_that_was_put_alone_first_is_shared_from_then_on(durable: Subject) -> None:
+    first = message(b"body")
     entries = await fan_out(durable, first, 1)
     more = await fan_out(durable, first, 2, 3)
-    assert durable.shared_messages() == []
+    assert durable.shared_messages() == [first.store_id]
     durable.store.delete(1, entries[1])
     durable.store.delete(2, more[2])
     await settle(durable)
-    assert [durable.bodies(queue_id) for queue_id in (1, 2, 3)] == [[], [], [b"inline"]]
+    assert [durable.bodies(queue_id) for queue_id in (1, 2, 3)] == [[], [], [b"body"]]
+    durable.store.delete(3, more[3])
+    await settle(durable)
+    assert durable.shared_messages() == []
 
 
 async def test_a_copy_that_never_leaves_its_batch_does_not_count(durable: Subject) -> None:

@@ -1,0 +1,273 @@
+"""Declaring a queue: flags and arguments that make no sense, and those that do not fit what exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .client import Channel
+from .codec import Typed
+from .conftest import Names
+
+
+def locked(queue: str) -> str:
+    return (
+        f"cannot obtain exclusive access to locked queue '{queue}' in vhost '/'. It could be originally "
+        f"declared on "
+        "another connection or the exclusive property value does not match that of the original declaration."
+    )
+
+
+def is_gone(channel: Channel, queue: str) -> bool:
+    channel.send("queue.declare", queue=queue, passive=True)
+    if channel.receive().name == "queue.declare-ok":
+        return False
+    channel.send("channel.close-ok")
+    channel.open()
+    return True
+
+
+# declare again
+
+
+FLAGS: dict[str, Any] = {"durable": True, "auto_delete": True}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_declaring_again_with_another_flag_is_refused(channel: Channel, names: Names, flag: str) -> None:
+    queue = names.queue()
+    channel.declare(queue, **{flag: True})
+    assert channel.call("queue.declare", queue=queue, **{flag: True})["queue"] == queue
+    channel.send("queue.declare", queue=queue)
+    channel.refuses(
+        406,
+        f"inequivalent arg '{flag}' for queue '{queue}' in vhost '/': received 'false' but current is 'true'",
+        "queue.declare",
+    )
+
+
+def test_durable_is_compared_before_auto_delete(channel: Channel, queue: str) -> None:
+    channel.send("queue.declare", queue=queue, **FLAGS)
+    channel.refuses(
+        406,
+        f"inequivalent arg 'durable' for queue '{queue}' in vhost '/': received 'true' but current is "
+        f"'false'",
+        "queue.declare",
+    )
+
+
+def test_declaring_a_shared_queue_again_as_exclusive_is_locked(channel: Channel, queue: str) -> None:
+    channel.send("queue.declare", queue=queue, exclusive=True, durable=True)
+    channel.refuses(405, locked(queue), "queue.declare")
+
+
+def test_declaring_an_exclusive_queue_again_as_shared_is_locked(channel: Channel, names: Names) -> None:
+    queue = channel.declare(names.queue(), exclusive=True)
+    channel.send("queue.declare", queue=queue)
+    channel.refuses(405, locked(queue), "queue.declare")
+
+
+def test_durable_makes_no_difference_to_an_exclusive_queue(channel: Channel, names: Names) -> None:
+    queue = channel.declare(names.queue(), exclusive=True, durable=True)
+    assert channel.call("queue.declare", queue=queue, exclusive=True)["queue"] == queue
+
+
+def test_unknown_arguments_are_not_compared(channel: Channel, names: Names) -> None:
+    queue = channel.declare(names.queue(), arguments={"x-mine": 1})
+    for arguments in ({}, {"x-mine": "two"}, {"other": [1, {"a": None}]}):
+        assert channel.call("queue.declare", queue=queue, arguments=arguments)["queue"] == queue
+
+
+@pytest.mark.parametrize("kind", ["b", "s", "I", "l"])
+def test_an_integer_argument_is_the_same_in_every_width(channel: Channel, names: Names, kind: str) -> None:
+    queue = channel.declare(names.queue(), arguments={"x-max-length": Typed("I", 10)})
+    again = channel.call("queue.declare", queue=queue, arguments={"x-max-length": Typed(kind, 10)})
+    assert again["queue"] == queue
+
+
+ARGUMENTS: list[tuple[str, Any, str, str]] = [
+    ("x-max-length", 10, "10", "signedint"),
+    ("x-max-length-bytes", 10, "10", "signedint"),
+    ("x-message-ttl", 60000, "60000", "signedint"),
+    ("x-expires", 60000, "60000", "signedint"),
+    ("x-max-priority", 5, "5", "signedint"),
+    ("x-max-priority", Typed("b", 5), "5", "byte"),
+    ("x-max-length", Typed("s", 5), "5", "short"),
+    ("x-max-length", Typed("l", 5), "5", "long"),
+    ("x-max-length", Typed("B", 5), "5", "unsignedbyte"),
+    ("x-max-length", Typed("u", 5), "5", "unsignedshort"),
+    ("x-max-length", Typed("i", 5), "5", "unsignedint"),
+    ("x-dead-letter-exchange", "dlx", "dlx", "longstr"),
+    ("x-overflow", "reject-publish", "reject-publish", "longstr"),
+    ("x-single-active-consumer", True, "true", "bool"),
+    ("x-queue-mode", "lazy", "lazy", "longstr"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "shown", "kind"), ARGUMENTS, ids=str)
+def test_declaring_again_without_an_argument_is_refused(
+    channel: Channel, names: Names, key: str, value: Any, shown: str, kind: str
+) -> None:
+    queue = channel.declare(names.queue(), arguments={key: value})
+    channel.send("queue.declare", queue=queue)
+    channel.refuses(
+        406,
+        f"inequivalent arg '{key}' for queue '{queue}' in vhost '/': received none but current is the value "
+        f"'{shown}' of type '{kind}'",
+        "queue.declare",
+    )
+
+
+@pytest.mark.parametrize(("key", "value", "shown", "kind"), ARGUMENTS, ids=str)
+def test_declaring_again_with_an_argument_more_is_refused(
+    channel: Channel, queue: str, key: str, value: Any, shown: str, kind: str
+) -> None:
+    channel.send("queue.declare", queue=queue, arguments={key: value})
+    channel.refuses(
+        406,
+        f"inequivalent arg '{key}' for queue '{queue}' in vhost '/': received the value '{shown}' of "
+        f"type '{kind}' "
+        "but current is none",
+        "queue.declare",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [
+        ("x-max-length", 10, 20),
+        ("x-max-length-bytes", 10, 20),
+        ("x-message-ttl", 10000, 20000),
+        ("x-expires", 60000, 70000),
+        ("x-max-priority", 3, 4),
+        ("x-dead-letter-exchange", "one", "two"),
+        ("x-overflow", "drop-head", "reject-publish"),
+        ("x-queue-mode", "default", "lazy"),
+    ],
+)
+def test_declaring_again_with_another_argument_value_is_refused(
+    channel: Channel, names: Names, key: str, old: Any, new: Any
+) -> None:
+    queue = channel.declare(names.queue(), arguments={key: old})
+    channel.send("queue.declare", queue=queue, arguments={key: new})
+    channel.refuses(
+        406,
+        f"inequivalent arg '{key}' for queue '{queue}' in vhost '/': received '{new}' but current is '{old}'",
+        "queue.declare",
+    )
+
+
+def test_no_queue_type_is_the_classic_type(channel: Channel, queue: str, names: Names) -> None:
+    assert channel.call("queue.declare", queue=queue, arguments={"x-queue-type": "classic"})["queue"] == queue
+    other = channel.declare(names.queue(), arguments={"x-queue-type": "classic"})
+    assert channel.call("queue.declare", queue=other)["queue"] == other
+
+
+# arguments
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("x-max-length", -1, "{value_negative,-1}"),
+        ("x-max-length", "3", '"expected integer, got longstr"'),
+        ("x-max-length", 3.0, '"expected integer, got double"'),
+        ("x-max-length", True, '"expected integer, got bool"'),
+        ("x-max-length", None, '"expected integer, got void"'),
+        ("x-max-length", {}, '"expected integer, got table"'),
+        ("x-max-length", [], '"expected integer, got array"'),
+        ("x-max-length", Typed("T", 3), '"expected integer, got timestamp"'),
+        ("x-max-length", Typed("x", "3"), '"expected integer, got binary"'),
+        ("x-max-length", Typed("f", 3.0), '"expected integer, got float"'),
+        ("x-max-length", Typed("D", (0, 3)), '"expected integer, got decimal"'),
+        ("x-max-length-bytes", -1, "{value_negative,-1}"),
+        ("x-max-length-bytes", "3", '"expected integer, got longstr"'),
+        ("x-expires", 0, "{value_zero,0}"),
+        ("x-expires", -1, "{value_negative,-1}"),
+        ("x-expires", "1", '"expected integer, got longstr"'),
+        ("x-expires", 315360000001, "{value_too_large,315360000001}"),
+        ("x-message-ttl", -1, "{value_negative,-1}"),
+        ("x-message-ttl", "1", '"expected integer, got longstr"'),
+        ("x-message-ttl", 315360000001, "{value_too_large,315360000001}"),
+        ("x-max-priority", 256, "{max_value_exceeded,256}"),
+        ("x-max-priority", -1, "{value_negative,-1}"),
+        ("x-max-priority", "5", '"expected integer, got longstr"'),
+        ("x-overflow", "foo", "invalid_overflow"),
+        ("x-overflow", 1, "{unacceptable_type,signedint}"),
+        ("x-dead-letter-routing-key", "k", "routing_key_but_no_dlx_defined"),
+        ("x-dead-letter-routing-key", 1, "{unacceptable_type,signedint}"),
+        ("x-single-active-consumer", 1, "{unacceptable_type,signedint}"),
+        ("x-single-active-consumer", "true", "{unacceptable_type,longstr}"),
+        ("x-queue-mode", "foo", "\"unsupported queue mode 'foo'\""),
+        ("x-queue-mode", 1, "{unacceptable_type,signedint}"),
+        ("x-queue-version", 3, "\"unsupported queue version '3'\""),
+        ("x-queue-version", "a", '"expected integer, got longstr"'),
+        ("x-queue-type", 3, "{unacceptable_type,signedint}"),
+        ("x-queue-type", "nope", "\"unsupported queue type 'nope'\""),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused(
+    channel: Channel, names: Names, key: str, value: Any, complaint: str
+) -> None:
+    queue = names.queue()
+    channel.send("queue.declare", queue=queue, arguments={key: value})
+    channel.refuses(
+        406, f"invalid arg '{key}' for queue '{queue}' in vhost '/': {complaint}", "queue.declare"
+    )
+    assert is_gone(channel, queue)
+
+
+@pytest.mark.parametrize("key", ["x-dead-letter-exchange"])
+def test_a_dead_letter_exchange_that_is_no_string_is_refused(
+    channel: Channel, names: Names, key: str
+) -> None:
+    queue = names.queue()
+    channel.send("queue.declare", queue=queue, arguments={key: 1})
+    channel.refuses(
+        406, f"invalid type 'signedint' for arg '{key}' in queue '{queue}' in vhost '/'", "queue.declare"
+    )
+
+
+@pytest.mark.parametrize("key", ["x-delivery-limit", "x-quorum-initial-group-size", "x-max-age"])
+def test_an_argument_of_another_queue_type_is_refused(channel: Channel, names: Names, key: str) -> None:
+    queue = names.queue()
+    channel.send("queue.declare", queue=queue, arguments={key: 3})
+    channel.refuses(
+        406,
+        f"invalid arg '{key}' for queue '{queue}' in vhost '/' of queue type rabbit_classic_queue",
+        "queue.declare",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("x-max-length", 0),
+        ("x-max-length", 2**40),
+        ("x-max-length-bytes", 0),
+        ("x-message-ttl", 0),
+        ("x-message-ttl", 315360000000),
+        ("x-expires", 315360000000),
+        ("x-max-priority", 0),
+        ("x-max-priority", 255),
+        ("x-overflow", "drop-head"),
+        ("x-overflow", "reject-publish"),
+        ("x-overflow", "reject-publish-dlx"),
+        ("x-single-active-consumer", False),
+        ("x-queue-mode", "default"),
+        ("x-queue-mode", "lazy"),
+        ("x-queue-version", 1),
+        ("x-queue-version", 2),
+        ("x-dead-letter-exchange", "not there"),
+        ("x-dead-letter-exchange", ""),
+        ("x-queue-master-locator", "client-local"),
+        ("x-queue-master-locator", "min-masters"),
+        ("x-unheard-of", [1, 2.5, None, {"a": Typed("T", 1)}]),
+    ],
+)
+def test_an_argument_at_the_edge_of_sense_is_accepted(
+    channel: Channel, names: Names, key: str, value: Any
+) -> None:
+    queue = channel.declare(names.queue(), arguments={key: value})
+    assert channel.call("queue.declare", queue=queue, arguments={key: value})["queue"] == queue

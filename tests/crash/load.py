@@ -1,0 +1,207 @@
+"""The clients of a crash test: publishers, consumers and movers that write down what they were promised.
+
+All run on one event loop, each on a connection of its own, until the broker dies under them. They never
+judge: that is the ledger's business. A client that fails while the broker lives is an error of the test run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import aio_pika
+from aio_pika import DeliveryMode, ExchangeType, Message
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+
+from tests.crash.ledger import Ledger, QueueLedger, Transaction, body_of, message_in
+
+SINGLE, WINDOW, COPY, TX, MOVED, BARRIER = "single", "window", "copy", "tx", "moved", "barrier"
+COPIES: Final = ("copy.consumed", "copy.kept.1", "copy.kept.2")
+TRANSACTED: Final = ("tx.moved from", "tx.kept.1", "tx.kept.2")
+MOVED_TO: Final = "tx.moved to"
+QUEUES: Final = (SINGLE, WINDOW, *COPIES, *TRANSACTED, MOVED_TO)
+FAN: Final = "fan"
+WINDOW_SIZE: Final = 40
+BIG: Final = 300_000
+
+
+class Load:
+    """Declare once with `declare`; `run` until cancelled; `failures` tells what ended before its time."""
+
+    def __init__(self, port: int, ledger: Ledger, source: random.Random) -> None:
+        self._url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        self._ledger = ledger
+        self._random = source
+        self._connections: list[AbstractConnection] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        ledger.moves = [(TRANSACTED[0], MOVED_TO)]
+        ledger.copies = [COPIES[1:]]
+
+    async def _connect(self) -> AbstractConnection:
+        connection = await aio_pika.connect(self._url)
+        self._connections.append(connection)
+        return connection
+
+    async def declare(self) -> None:
+        channel = await (await self._connect()).channel()
+        exchange = await channel.declare_exchange(FAN, ExchangeType.FANOUT, durable=True)
+        for name in (*QUEUES, BARRIER):
+            queue = await channel.declare_queue(name, durable=True)
+            if name in COPIES:
+                await queue.bind(exchange)
+
+    async def start(self) -> None:
+        workers: list[Callable[[], Awaitable[None]]] = [
+            self._publish_one_by_one,
+            self._publish_in_windows,
+            self._publish_to_all,
+            self._publish_transactions,
+            self._move,
+            lambda: self._consume(SINGLE),
+            lambda: self._consume(WINDOW),
+            lambda: self._consume(COPIES[0]),
+        ]
+        self._tasks = [asyncio.create_task(self._until_the_end(worker)) for worker in workers]
+
+    async def _until_the_end(self, worker: Callable[[], Awaitable[None]]) -> None:
+        await worker()
+
+    def failures(self) -> list[BaseException | None]:
+        """The errors of clients that have ended although the broker lives."""
+        return [task.exception() for task in self._tasks if task.done()]
+
+    async def finish(self) -> None:
+        """Let the clients of a dead broker go."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        closing = (asyncio.wait_for(connection.close(), 5) for connection in self._connections)
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    def _message(self, queue: QueueLedger | None, body: bytes) -> Message:
+        return Message(
+            body, delivery_mode=DeliveryMode.PERSISTENT, headers={"queue": queue.name if queue else ""}
+        )
+
+    def _padding(self) -> int:
+        return BIG if self._random.random() < 0.005 else self._random.choice([0, 10, 100, 100, 1000, 5000])
+
+    async def _publish_one_by_one(self) -> None:
+        channel = await (await self._connect()).channel()
+        queue = self._ledger.queues[SINGLE]
+        while True:
+            message = queue.send("single")
+            await channel.default_exchange.publish(
+                self._message(queue, body_of(message, self._padding())), SINGLE
+            )
+            queue.confirmed.add(message)
+            # A message that is not persistent must not be there after the crash; the ledger does not know it.
+            await channel.default_exchange.publish(Message(b"transient 0 "), SINGLE)
+
+    async def _publish_in_windows(self) -> None:
+        channel = await (await self._connect()).channel()
+        queue = self._ledger.queues[WINDOW]
+
+        async def publish() -> None:
+            message = queue.send("window")
+            await channel.default_exchange.publish(
+                self._message(queue, body_of(message, self._padding())), WINDOW
+            )
+            queue.confirmed.add(message)
+
+        while True:
+            async with asyncio.TaskGroup() as window:
+                for _ in range(WINDOW_SIZE):
+                    window.create_task(publish())
+
+    async def _publish_to_all(self) -> None:
+        channel = await (await self._connect()).channel()
+        exchange = await channel.get_exchange(FAN)
+        queues = [self._ledger.queues[name] for name in COPIES]
+
+        async def publish() -> None:
+            messages = [queue.send("fan") for queue in queues]
+            await exchange.publish(self._message(None, body_of(messages[0], self._padding())), "")
+            for queue, message in zip(queues, messages, strict=True):
+                queue.confirmed.add(message)
+
+        while True:
+            async with asyncio.TaskGroup() as window:
+                for _ in range(WINDOW_SIZE // 4):
+                    window.create_task(publish())
+
+    async def _publish_transactions(self) -> None:
+        channel = await (await self._connect()).channel(publisher_confirms=False)
+        work = channel.transaction()
+        await work.select()
+        while True:
+            members = []
+            for _ in range(self._random.randint(2, 6)):
+                name = self._random.choice(TRANSACTED)
+                members.append((name, self._ledger.queues[name].send("tx")))
+            transaction = Transaction(members)
+            self._ledger.transactions.append(transaction)
+            for name, message in members:
+                body = body_of(message, self._padding())
+                await channel.default_exchange.publish(self._message(self._ledger.queues[name], body), name)
+            await work.commit()
+            transaction.committed = True
+            for name, message in members:
+                self._ledger.queues[name].confirmed.add(message)
+
+    async def _move(self) -> None:
+        channel = await (await self._connect()).channel(publisher_confirms=False)
+        work = channel.transaction()
+        await work.select()
+        source, target = self._ledger.moves[0]
+        queue = await channel.get_queue(source)
+        while True:
+            delivered = await queue.get(fail=False)
+            if delivered is None:
+                await asyncio.sleep(0.001)
+                continue
+            for attempt in range(self._random.choice([1, 1, 1, 2])):
+                if attempt:
+                    await work.rollback()
+                await channel.default_exchange.publish(self._message(None, delivered.body), target)
+                await channel_ack(channel, delivered)
+            await work.commit()
+            self._ledger.moved.add(message_in(delivered.body))
+
+    async def _consume(self, name: str) -> None:
+        connection = await self._connect()
+        channel, barriers = await connection.channel(), await connection.channel()
+        await channel.set_qos(prefetch_count=30)
+        ledger = self._ledger.queues[name]
+        sent: set[tuple[str, int]] = set()
+
+        async def on_message(delivered: AbstractIncomingMessage) -> None:
+            message = message_in(delivered.body)
+            if not delivered.redelivered and self._random.random() < 0.02:
+                await delivered.nack(requeue=True)
+                return
+            if message[0] != "transient":
+                ledger.acknowledged.add(message)
+            try:
+                await delivered.ack()
+            except CONNECTION_EXCEPTIONS:
+                return
+            sent.add(message)
+
+        await (await channel.get_queue(name)).consume(on_message)
+        while True:
+            covered = set(sent)
+            await barriers.default_exchange.publish(self._message(None, b"barrier 0 "), BARRIER)
+            ledger.settled |= covered - {("transient", 0)}
+            sent -= covered
+            await asyncio.sleep(0.005)
+
+
+async def channel_ack(channel: AbstractChannel, delivered: AbstractIncomingMessage) -> None:
+    """Acknowledge on the wire, also a second time after a rollback, which aio-pika's message would refuse."""
+    underlay = await channel.get_underlay_channel()
+    assert delivered.delivery_tag is not None
+    await underlay.basic_ack(delivered.delivery_tag)

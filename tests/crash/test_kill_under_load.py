@@ -1,0 +1,99 @@
+"""kill -9 at random moments while clients publish, acknowledge and commit; nothing promised may be broken.
+
+Three short rounds by default. AMQP_CRASH_ROUNDS=20 runs twenty, AMQP_CRASH_SEED=N repeats the choices of a
+run (not its timing); the seed stands in every failure. All rounds share one data directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from typing import Final
+
+import pytest
+
+from tests.crash.ledger import Ledger, Message, message_in
+from tests.crash.load import BARRIER, QUEUES, Load
+from tests.server.blocking import PERSISTENT, Inbox, drain, ready
+from tests.server.broker_process import BrokerProcess
+from tests.server.target import RunningBroker
+
+ROUNDS: Final = int(os.environ.get("AMQP_CRASH_ROUNDS", "3"))
+SEED: Final = int(os.environ.get("AMQP_CRASH_SEED", random.randrange(1 << 32)))
+
+
+def take_everything(port: int) -> dict[str, list[Message]]:
+    """Empty every queue; what was in it, in order. The removals are committed when this returns."""
+    left: dict[str, list[Message]] = {}
+    with RunningBroker(port).connect() as connection:
+        for name in (*QUEUES, BARRIER):
+            channel = connection.channel()
+            count = ready(channel, name)
+            inbox = Inbox(channel, name, auto_ack=True)
+            inbox.wait_for(count)
+            left[name] = [message_in(body) for body in inbox.all_that_comes()]
+            channel.close()
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.basic_publish("", BARRIER, b"barrier 0 ", PERSISTENT)
+        drain(channel, BARRIER)
+    return left
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(60 + 20 * ROUNDS)
+async def test_nothing_that_was_promised_is_broken_by_a_kill(own_broker: BrokerProcess) -> None:
+    source = random.Random(SEED)
+    print(f"AMQP_CRASH_SEED={SEED}")
+    own_broker.start()
+    totals = {"sent": 0, "confirmed": 0, "acknowledged": 0, "settled": 0, "left": 0}
+    for number in range(ROUNDS):
+        whole_group, moment = source.random() < 0.5, source.uniform(0.1, 1.5)
+        ledger = Ledger(QUEUES)
+        load = Load(own_broker.port, ledger, source)
+        await load.declare()
+        await load.start()
+        await asyncio.sleep(moment)
+        assert load.failures() == [], f"round {number}, seed {SEED}: clients failed before the kill"
+        own_broker.kill(whole_group=whole_group)
+        await load.finish()
+        await asyncio.to_thread(own_broker.start)
+        left = await asyncio.to_thread(take_everything, own_broker.port)
+        assert ledger.problems(left) == [], f"round {number}, seed {SEED}"
+        totals["left"] += sum(map(len, left.values()))
+        for queue in ledger.queues.values():
+            totals["sent"] += sum(queue.sent.values())
+            totals["confirmed"] += len(queue.confirmed)
+            totals["acknowledged"] += len(queue.acknowledged)
+            totals["settled"] += len(queue.settled)
+    print(totals)
+    assert min(totals.values()) > 0, f"the load did nothing worth a crash: {totals}"
+    assert own_broker.stop() == 0
+    assert "Traceback" not in own_broker.stderr()
+
+
+def test_a_backlog_survives_kills_during_recovery(own_broker: BrokerProcess) -> None:
+    source = random.Random(SEED)
+    bodies = [b"backlog %d " % number + b"." * 200 for number in range(5000)]
+    own_broker.start()
+    connection = RunningBroker(own_broker.port).connect()
+    channel = connection.channel()
+    channel.queue_declare("backlog", durable=True)
+    channel.tx_select()
+    for body in bodies:
+        channel._impl.basic_publish("", "backlog", body, PERSISTENT)
+    channel.tx_commit()
+    connection.close()
+    own_broker.kill()
+    for _ in range(6):
+        own_broker.launch()
+        deadline = time.monotonic() + source.uniform(0.0, 0.4)
+        while time.monotonic() < deadline:
+            time.sleep(0.005)
+        own_broker.kill(whole_group=source.random() < 0.5)
+    own_broker.start()
+    with RunningBroker(own_broker.port).connect() as again:
+        inbox = Inbox(again.channel(), "backlog", auto_ack=True)
+        assert inbox.wait_for(len(bodies)) == bodies, f"seed {SEED}"
