@@ -87,6 +87,10 @@ class HardError(AmqpError):
     """Closes the connection."""
 
 
+class MalformedName(HardError):
+    """A short string that is not UTF-8. RabbitMQ blames it on no method, so it keeps class and method 0."""
+
+
 def queue_in(name: str, vhost: str) -> str:
     return f"queue '{name}' in vhost '{vhost}'"
 

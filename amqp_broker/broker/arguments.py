@@ -64,7 +64,7 @@ def check_longstr(field: Field, arguments: dict[str, Field]) -> str | None:
 
 
 def check_bool(field: Field, arguments: dict[str, Field]) -> str | None:
-    return None if field.kind == "t" else f'"expected boolean, got {TYPE_NAMES[field.kind]}"'
+    return None if field.kind == "t" else f"{{unacceptable_type,{TYPE_NAMES[field.kind]}}}"
 
 
 def check_dead_letter_key(field: Field, arguments: dict[str, Field]) -> str | None:
@@ -84,23 +84,21 @@ def check_overflow(field: Field, arguments: dict[str, Field]) -> str | None:
 def check_queue_mode(field: Field, arguments: dict[str, Field]) -> str | None:
     problem = check_longstr(field, arguments)
     if problem is None and field.value not in (b"default", b"lazy"):
-        problem = "invalid_queue_mode"
+        problem = f"\"unsupported queue mode '{_text(field)}'\""
     return problem
 
 
 def check_queue_version(field: Field, arguments: dict[str, Field]) -> str | None:
     problem = check_count(field, arguments)
     if problem is None and _number(field) not in (1, 2):
-        problem = f'"unsupported queue version {_number(field)}"'
+        problem = f"\"unsupported queue version '{_number(field)}'\""
     return problem
 
 
 def check_queue_type(field: Field, arguments: dict[str, Field]) -> str | None:
     problem = check_longstr(field, arguments)
     if problem is None and field.value not in (b"classic", b"quorum"):
-        value = field.value
-        assert isinstance(value, bytes)
-        problem = f"\"unsupported queue type '{value.decode('utf-8', 'replace')}'\""
+        problem = f"\"unsupported queue type '{_text(field)}'\""
     return problem
 
 
@@ -130,8 +128,34 @@ QUEUE_ARGUMENTS: Final[dict[str, Check]] = {
 }
 
 
+# Known arguments that not every queue type has; the others are for all.
+OF_TYPES: Final[dict[str, tuple[str, ...]]] = {
+    "x-max-priority": ("classic",),
+    "x-queue-mode": ("classic",),
+    "x-queue-version": ("classic",),
+    "x-delivery-limit": ("quorum",),
+    "x-quorum-initial-group-size": ("quorum",),
+    "x-max-in-memory-length": ("quorum",),
+    "x-max-in-memory-bytes": ("quorum",),
+    "x-max-age": ("stream",),
+    "x-stream-max-segment-size-bytes": ("stream",),
+    "x-initial-cluster-size": ("stream",),
+}
+
+
+def queue_type(arguments: dict[str, Field]) -> str:
+    field = arguments.get("x-queue-type")
+    return "classic" if field is None else _text(field)
+
+
 def check_queue_arguments(resource: str, arguments: dict[str, Field]) -> None:
-    """Raises SoftError 406 for the first known argument whose value will not do."""
+    """Raises SoftError 406 for the first known argument that the queue's type lacks, or whose value will not do."""
+    kind = queue_type(arguments)
+    for name in arguments:
+        if name in OF_TYPES and kind not in OF_TYPES[name] and kind in ("classic", "quorum"):
+            raise precondition_failed(
+                f"invalid arg '{name}' for {resource} of queue type rabbit_{kind}_queue"
+            )
     for name, field in arguments.items():
         check = QUEUE_ARGUMENTS.get(name)
         problem = check(field, arguments) if check is not None else None

@@ -102,16 +102,12 @@ class VirtualHost:
         while pending:
             source = pending.pop()
             destinations = source.match(routing_key, header)
-            if not destinations and source.alternate is not None:
+            if not destinations and source.alternate:
                 alternate = self.exchanges.get(source.alternate)
                 destinations = [] if alternate is None else [alternate]
             for destination in destinations:
                 if isinstance(destination, Queue):
                     queues[destination] = None
-                elif destination.name == "":
-                    queue = self.queues.get(routing_key)
-                    if queue is not None:
-                        queues[queue] = None
                 elif destination.name not in seen:
                     seen[destination.name] = None
                     pending.append(destination)
@@ -188,7 +184,7 @@ class VirtualHost:
     def check_exchange_type(self, kind: str) -> None:
         """Raises HardError 503 for a type that does not exist."""
         if kind not in EXCHANGE_TYPES:
-            raise command_invalid(f"unknown exchange type '{kind}'")
+            raise command_invalid(f"{'unknown' if kind else 'invalid'} exchange type '{kind}'")
 
     def refuse_default_exchange(self, name: str) -> None:
         """Raises SoftError 403 for the default exchange, which nobody may change."""
@@ -240,6 +236,11 @@ class VirtualHost:
         self._delete_if_unused(source)
         return binding.definition != b""
 
+    def is_bound(
+        self, source: Exchange, destination: Queue | Exchange, routing_key: str, arguments: dict[str, Field]
+    ) -> bool:
+        return Binding(source, destination, routing_key, arguments).key() in source.bindings
+
     def add_binding(self, binding: Binding) -> None:
         binding.source.bindings[binding.key()] = binding
         binding.source.add(binding)
@@ -284,25 +285,26 @@ class VirtualHost:
         arguments are invalid or inequivalent.
         """
         owner = connection if flags.exclusive else None
-        queue = self.queues.get(name) if name else None
+        durable = flags.durable and not flags.exclusive
         resource = queue_in(name, self.name)
+        if name.startswith(RESERVED_PREFIX):
+            raise access_refused(f"queue name '{name}' contains reserved prefix '{RESERVED_PREFIX}*'")
+        queue = self.queues.get(name) if name else None
         if queue is not None:
             if queue.owner is not owner:
                 raise resource_locked(resource)
-            check_equivalent_flag("durable", resource, flags.durable, queue.durable)
+            check_equivalent_flag("durable", resource, durable, queue.durable)
             check_equivalent_flag("auto_delete", resource, flags.auto_delete, queue.auto_delete)
             check_equivalent_arguments(QUEUE_ARGUMENT_NAMES, resource, arguments, queue.arguments)
             return queue
-        if name.startswith(RESERVED_PREFIX):
-            raise access_refused(f"queue name '{name}' contains reserved prefix '{RESERVED_PREFIX}*'")
         name = name or self._generated_name()
         name_argument("x-dead-letter-exchange", resource, arguments)
         check_queue_arguments(queue_in(name, self.name), arguments)
-        queue = Queue(name, self.name, flags.durable, arguments, self.store)
+        queue = Queue(name, self.name, durable, arguments, self.store)
         queue.auto_delete = flags.auto_delete
         queue.owner = owner
         self.add_queue(queue)
-        if queue.durable and not flags.exclusive:
+        if queue.durable:
             queue.store_id = self.store.next_queue_id()
             self.definitions.put_queue(queue)
         return queue
@@ -313,10 +315,10 @@ class VirtualHost:
         Its consumers are cancelled. Raises SoftError 406 if it is in use or not empty.
         """
         resource = queue_in(queue.name, self.name)
-        if if_unused and queue.consumers:
-            raise precondition_failed(resource + " in use")
         if if_empty and queue.ready_count():
             raise precondition_failed(resource + " not empty")
+        if if_unused and queue.consumers:
+            raise precondition_failed(resource + " in use")
         count = queue.ready_count()
         del self.queues[queue.name]
         self.generation += 1

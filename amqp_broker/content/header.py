@@ -51,7 +51,7 @@ PROPERTY_NAMES: Final[dict[int, str]] = {
 
 PropertyValue: TypeAlias = "bytes | int | dict[str, Field] | None"
 
-_SPARE: Final = 3
+_CONTINUED: Final = 1
 _LATER: Final = 0x07FC  # CORRELATION_ID and everything after it
 _OCTETS: Final = DELIVERY_MODE | PRIORITY
 _FIXED: Final = Struct(">HHQH")
@@ -154,7 +154,7 @@ def parse_header(payload: bytes) -> ContentHeader:
 
     Every property has to end within the payload, and the last one at its end; the headers table is checked to
     its depths, so that no consumer gets one it cannot read. The class and the weight are not looked at.
-    Raises HeaderError. The two spare flag bits (1 would announce more flags) are refused.
+    Raises HeaderError, also for flags that announce more flags; the other spare bit means nothing.
     """
     size = len(payload)
     if size < FIXED_SIZE:
@@ -167,8 +167,8 @@ def parse_header(payload: bytes) -> ContentHeader:
     if flags == DELIVERY_MODE and size == FIXED_SIZE + 1:
         header.delivery_mode = payload[FIXED_SIZE]
         return header
-    if flags & _SPARE:
-        raise HeaderError(f"property flags {flags:#06x} have a bit that no property owns")
+    if flags & _CONTINUED:
+        raise HeaderError(f"property flags {flags:#06x} announce more flags")
     end = _note_properties(header, payload, flags, size)
     if end != size:
         raise HeaderError(f"properties end at octet {end} of {size}")

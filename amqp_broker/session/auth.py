@@ -19,11 +19,15 @@ class LoginRefused(Exception):
     """The client did not prove who it is, or may not come from where it comes from."""
 
 
+class MalformedResponse(LoginRefused):
+    """What the client sent is not an answer in an offered mechanism; it is told nothing, not even that."""
+
+
 def plain(response: bytes) -> tuple[bytes, bytes]:
-    """PLAIN (RFC 4616): authorisation identity (ignored), user and password, separated by NUL."""
+    """PLAIN (RFC 4616): user and password, each after a NUL; an authorisation identity is not taken."""
     parts = response.split(b"\x00")
-    if len(parts) != 3:
-        raise LoginRefused("malformed PLAIN response")
+    if len(parts) != 3 or parts[0]:
+        raise MalformedResponse("malformed PLAIN response")
     return parts[1], parts[2]
 
 
@@ -32,13 +36,13 @@ def amqplain(response: bytes) -> tuple[bytes, bytes]:
     try:
         entries = read_entries(response)
     except TableError as error:
-        raise LoginRefused(f"malformed AMQPLAIN response: {error}") from None
+        raise MalformedResponse(f"malformed AMQPLAIN response: {error}") from None
     login, password = entries.get("LOGIN"), entries.get("PASSWORD")
     if login is None or password is None:
-        raise LoginRefused("AMQPLAIN response lacks LOGIN or PASSWORD")
+        raise MalformedResponse("AMQPLAIN response lacks LOGIN or PASSWORD")
     name, secret = login.value, password.value
     if not isinstance(name, bytes) or not isinstance(secret, bytes):
-        raise LoginRefused("LOGIN and PASSWORD must be strings")
+        raise MalformedResponse("LOGIN and PASSWORD must be strings")
     return name, secret
 
 
@@ -49,7 +53,7 @@ def login(broker: Broker, mechanism: str, response: bytes) -> User:
     """The user who is logging in. Raises LoginRefused."""
     read_response = MECHANISMS.get(mechanism)
     if read_response is None:
-        raise LoginRefused(f"unknown authentication mechanism '{mechanism}'")
+        raise MalformedResponse(f"unknown authentication mechanism '{mechanism}'")
     name, password = read_response(response)
     user = broker.users.get(name.decode("utf-8", "surrogateescape"))
     expected = b"" if user is None else user.password.encode()

@@ -60,6 +60,7 @@ class Channel(CommitWaiter):
     default_prefetch: for consumers to come; prefetch: shared by all consumers; 0 for no limit.
     confirm_seq: number of the last publish in confirm mode, confirmed: of the last one confirmed.
     unconfirmed: [batch, last number] for each store batch that publishes wait for.
+    reply_queue: where direct replies to this channel go, if it asked for them.
     last_queue: name of the queue declared last, which an empty name stands for.
     """
 
@@ -80,6 +81,7 @@ class Channel(CommitWaiter):
         "out",
         "prefetch",
         "prefetched",
+        "reply_queue",
         "store",
         "transaction",
         "unacked",
@@ -111,6 +113,7 @@ class Channel(CommitWaiter):
         self.unconfirmed: deque[list[int]] = deque()
         self.transaction: Transaction | None = None
         self.last_queue: str = ""
+        self.reply_queue: Queue | None = None
 
     # -- the hot methods; each goes straight to its handler
 
@@ -253,6 +256,7 @@ class Channel(CommitWaiter):
         if not self.open:
             return
         self.open = False
+        transaction = self.transaction
         self.transaction = None
         self.unconfirmed.clear()
         consumers = list(self.consumers.values())
@@ -260,6 +264,8 @@ class Channel(CommitWaiter):
         for consumer in consumers:
             consumer.queue.remove_consumer(consumer)
         entries = list(self.unacked.values())
+        if transaction is not None:
+            entries.extend([settlement.entry for settlement in transaction.settlements])
         self.unacked.clear()
         delivery.requeue(entries)
         for consumer in consumers:

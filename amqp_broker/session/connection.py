@@ -23,28 +23,37 @@ from amqp_broker.errors import (
     INTERNAL_ERROR,
     AmqpError,
     HardError,
+    MalformedName,
     SoftError,
     channel_error,
     command_invalid,
     not_allowed,
     precondition_failed,
     reply_text,
+    unexpected_frame,
 )
-from amqp_broker.session.auth import LoginRefused, login
+from amqp_broker.session.auth import LoginRefused, MalformedResponse, login
 from amqp_broker.session.channel import Channel, KnownPublish
 from amqp_broker.session.settings import SessionSettings, Turn
 from amqp_broker.wire.methods import (
+    FRAME_METHOD,
     FRAME_MIN_SIZE,
-    FRAME_OVERHEAD,
     HEARTBEAT,
     decode_method,
     malformed_utf8,
     method_frame,
+    snippet,
 )
 from amqp_broker.wire.reader import BASIC_PUBLISH, FrameHandler, FrameReader, Publish
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-ACCEPTED_HEADERS: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
+# What opens a connection, and the version that connection.start then names.
+ACCEPTED_HEADERS: Final = {
+    PROTOCOL_HEADER: (0, 9),
+    b"AMQP\x01\x01\x00\x09": (0, 9),
+    b"AMQP\x01\x01\x08\x00": (8, 0),
+    b"AMQP\x01\x01\x09\x01": (8, 0),
+}
 
 # phases
 GREETING: Final = 0  # the protocol header is due
@@ -116,9 +125,7 @@ class Connection(FrameHandler):
         self.from_loopback: bool = from_loopback
         self.phase: int = GREETING
         self.greeting: bytes = b""
-        self.reader: FrameReader = FrameReader(
-            self, FRAME_MIN_SIZE - FRAME_OVERHEAD, settings.max_message_size
-        )
+        self.reader: FrameReader = FrameReader(self, FRAME_MIN_SIZE, settings.max_message_size)
         self.channels: dict[int, Channel] = {}
         self.channel_max: int = settings.channel_max
         self.frame_max: int = FRAME_MIN_SIZE
@@ -242,12 +249,14 @@ class Connection(FrameHandler):
         if channel is None:
             if self.phase == CLOSING:
                 return None
-            self._check_running()
+            self._check_running(payload)
+            if channel_id == 0:
+                raise self._at(BASIC_PUBLISH, channel_error("unexpected method in connection state running"))
             raise self._at(BASIC_PUBLISH, channel_error("expected 'channel.open'"))
         try:
             return KnownPublish(channel, payload)
         except UnicodeDecodeError:
-            raise malformed_utf8(payload) from None
+            raise malformed_utf8() from None
         except (IndexError, ValueError):
             decode_method(payload)
             raise
@@ -300,7 +309,7 @@ class Connection(FrameHandler):
         elif channel is not None:
             self._closing_channel_method(channel, index)
         else:
-            self._check_running()
+            self._check_running(payload)
             self._open_channel(channel_id, payload, index)
 
     # -- errors
@@ -321,6 +330,8 @@ class Connection(FrameHandler):
 
     def _at(self, index: bytes, error: AmqpError) -> AmqpError:
         """The error, with the class and method that failed."""
+        if isinstance(error, MalformedName):
+            return error
         error.class_id = index[0] << 8 | index[1]
         error.method_id = index[2] << 8 | index[3]
         return error
@@ -361,9 +372,9 @@ class Connection(FrameHandler):
             self.vhost.delete_exclusive(self)
             self.vhost = None
 
-    def _check_running(self) -> None:
+    def _check_running(self, payload: bytes) -> None:
         if self.phase != RUNNING and self.phase != CLOSING:
-            raise channel_error(f"unexpected method in connection state {_PHASE_NAMES[self.phase]}")
+            raise unexpected_frame(f"type {FRAME_METHOD}, {snippet(payload)}")
 
     # -- channels
 
@@ -408,12 +419,13 @@ class Connection(FrameHandler):
             self.greeting = data
             return b""
         self.greeting = b""
-        if data[:8] not in ACCEPTED_HEADERS:
+        version = ACCEPTED_HEADERS.get(data[:8])
+        if version is None:
             self.send(PROTOCOL_HEADER)
             self._end("unsupported protocol header")
             return b""
         start = commands.Connection.Start()
-        start.version_major, start.version_minor = 0, 9
+        start.version_major, start.version_minor = version
         start.server_properties = self.settings.server_properties  # type: ignore[assignment]
         start.mechanisms = " ".join(self.settings.mechanisms)
         start.locales = "en_US"
@@ -431,8 +443,6 @@ class Connection(FrameHandler):
                 return
             handler = _CONNECTION_METHODS.get((self.phase, number))
             if handler is None:
-                if self.phase == RUNNING and number >> 16 != 10:
-                    raise channel_error("unexpected method in connection state running")
                 raise channel_error(f"unexpected method in connection state {_PHASE_NAMES[self.phase]}")
             handler(self, method)
         except AmqpError as error:
@@ -453,11 +463,14 @@ class Connection(FrameHandler):
         mechanism = start_ok.mechanism
         try:
             if mechanism not in self.settings.mechanisms:
-                raise LoginRefused(f"unknown authentication mechanism '{mechanism}'")
+                raise MalformedResponse(f"authentication mechanism '{mechanism}' is not offered")
             # A long string is octets here; pamqp's annotation has it a str.
             user = login(self.broker, mechanism, cast(bytes, cast(Any, method).response))
             if user.name in self.settings.loopback_users and not self.from_loopback:
                 raise LoginRefused(f"user '{user.name}' can only connect via localhost")
+        except MalformedResponse as refusal:
+            self._end(str(refusal))
+            return
         except LoginRefused as refusal:
             self._refuse_login(mechanism, str(refusal))
             return
@@ -494,7 +507,7 @@ class Connection(FrameHandler):
         self.frame_max = frame_max or 0x7FFFFFFF
         self.channel_max = channel_max or 0xFFFF
         self.heartbeat = tune_ok.heartbeat
-        self.reader.payload_max = self.frame_max - FRAME_OVERHEAD
+        self.reader.frame_max = self.frame_max
         self.phase = OPENING
 
     def _check_negotiated(self, name: str, value: int, least: int, most: int) -> None:
@@ -536,9 +549,6 @@ _CONNECTION_METHODS: Final[dict[tuple[int, int], Callable[[Connection, Method], 
     (STARTING, commands.Connection.StartOk.index): Connection.start_ok,
     (TUNING, commands.Connection.TuneOk.index): Connection.tune_ok,
     (OPENING, commands.Connection.Open.index): Connection.open_vhost,
-    (STARTING, commands.Connection.Close.index): Connection.close_asked,
-    (TUNING, commands.Connection.Close.index): Connection.close_asked,
-    (OPENING, commands.Connection.Close.index): Connection.close_asked,
     (RUNNING, commands.Connection.Close.index): Connection.close_asked,
     (RUNNING, commands.Connection.UpdateSecret.index): Connection.update_secret,
 }

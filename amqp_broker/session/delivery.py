@@ -19,7 +19,8 @@ from amqp_broker.broker.queue import Queue
 from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
 from amqp_broker.errors import access_refused, not_allowed, not_implemented, precondition_failed, queue_in
 from amqp_broker.session.consumer import ChannelConsumer
-from amqp_broker.session.names import generated_tag
+from amqp_broker.session.names import generated_id, generated_tag
+from amqp_broker.session.properties import REPLY_QUEUE
 from amqp_broker.session.transaction import ACKED, REJECTED, REQUEUED, HeldSettlement
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
@@ -72,10 +73,13 @@ def consume(channel: Channel, method: Method) -> None:
     name = channel.queue_name(method.queue)
     tag = method.consumer_tag
     arguments = cast("dict[str, Field]", method.arguments)
-    channel.user.check_queue(READ, name, channel.vhost.name)
     if tag in channel.consumers:
         raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
-    queue = channel.vhost.queue(name, channel.connection)
+    if name == REPLY_QUEUE:
+        queue = _reply_queue(channel, bool(method.no_ack))
+    else:
+        channel.user.check_queue(READ, name, channel.vhost.name)
+        queue = channel.vhost.queue(name, channel.connection)
     _check_consumer_arguments(queue, arguments)
     exclusive = bool(method.exclusive)
     _check_exclusive(queue, exclusive)
@@ -99,7 +103,26 @@ def _check_exclusive(queue: Queue, exclusive: bool) -> None:
         raise access_refused(f"{queue_in(queue.name, queue.vhost_name)} in exclusive use")
 
 
+def _reply_queue(channel: Channel, no_ack: bool) -> Queue:
+    """Direct reply-to: a queue of the channel's own, gone with its consumer, whose name is the address for replies."""
+    if not no_ack:
+        raise precondition_failed("reply consumer cannot acknowledge")
+    if channel.reply_queue is not None and not channel.reply_queue.deleted:
+        raise precondition_failed("reply consumer already set")
+    vhost = channel.vhost
+    queue = Queue(f"{REPLY_QUEUE}.{generated_id()}", vhost.name, False, {}, channel.store)  # noqa: FBT003
+    queue.auto_delete = True
+    vhost.add_queue(queue)
+    channel.reply_queue = queue
+    return queue
+
+
 def _check_consumer_arguments(queue: Queue, arguments: dict[str, Field]) -> None:
+    resource = queue_in(queue.name, queue.vhost_name)
+    if "x-stream-offset" in arguments:
+        raise precondition_failed(
+            f"invalid arg 'x-stream-offset' for {resource} of queue type rabbit_classic_queue"
+        )
     priority = arguments.get("x-priority")
     if priority is not None and priority.kind not in INTEGER_KINDS:
         resource = queue_in(queue.name, queue.vhost_name)

@@ -16,7 +16,7 @@ from pamqp.base import Frame as Method
 from amqp_broker.broker.access import WRITE
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.queue import Queue
-from amqp_broker.content.header import EXPIRATION, USER_ID, ContentHeader
+from amqp_broker.content.header import ContentHeader
 from amqp_broker.errors import (
     NO_ROUTE,
     SoftError,
@@ -26,6 +26,7 @@ from amqp_broker.errors import (
     precondition_failed,
 )
 from amqp_broker.session.delivery import requeue
+from amqp_broker.session.properties import checked, concerns, further_keys, queues_for, without_bcc
 from amqp_broker.session.transaction import ACKED, REQUEUED, HeldPublish, Transaction
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
@@ -33,8 +34,6 @@ from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
 if TYPE_CHECKING:
     from amqp_broker.session.channel import Channel, KnownPublish
 
-CHECKED_PROPERTIES: Final = EXPIRATION | USER_ID
-LONGEST_EXPIRATION: Final = 315_360_000_000
 _BY_TAG: Final = attrgetter("delivery_tag")
 
 
@@ -47,10 +46,15 @@ def publish(
     """
     if known.generation != channel.vhost.generation:
         _resolve(channel, known, header)
-    if header.flags & CHECKED_PROPERTIES:
-        _check_properties(channel, header)
+    queues, durable = known.queues, known.durable
+    if concerns(header):
+        header = checked(channel, header)
+        keys = further_keys(header)
+        if keys:
+            queues = queues_for(channel, known, header, keys)
+            durable = _any_durable(queues)
+            header = without_bcc(header)
     message = Message(known.address, header, body, tuple(chunks) if chunks is not None else ())
-    queues = known.queues
     if channel.confirm_mode:
         channel.confirm_seq += 1
     elif channel.transaction is not None:
@@ -59,9 +63,9 @@ def publish(
     for queue in queues:
         queue.publish(message)
     if not queues and known.mandatory:
-        return_message(channel, known, message)
+        return_message(channel, message)
     if channel.confirm_mode:
-        _note_unconfirmed(channel, message.persistent and known.durable)
+        _note_unconfirmed(channel, message.persistent and durable)
 
 
 def _resolve(channel: Channel, known: KnownPublish, header: ContentHeader) -> None:
@@ -85,38 +89,7 @@ def _any_durable(queues: list[Queue]) -> bool:
     return False
 
 
-def _check_properties(channel: Channel, header: ContentHeader) -> None:
-    """The properties that the broker vouches for: user-id, and an expiration that is a number."""
-    user_id = header.user_id()
-    if user_id is not None and user_id.decode("utf-8", "surrogateescape") != channel.user.name:
-        claimed = user_id.decode("utf-8", "replace")
-        raise precondition_failed(
-            f"user_id property set to '{claimed}' but authenticated user was '{channel.user.name}'"
-        )
-    if header.expiration is not None:
-        problem = expiration_problem(header.expiration)
-        if problem is not None:
-            text = header.expiration.decode("utf-8", "replace")
-            raise precondition_failed(f"invalid expiration '{text}': {problem}")
-
-
-def expiration_problem(expiration: bytes) -> str | None:
-    """The Erlang term for what is wrong with an expiration property, or None: digits, at most ten years."""
-    end = 1 if expiration[:1] in (b"-", b"+") else 0
-    start = end
-    while end < len(expiration) and 48 <= expiration[end] <= 57:
-        end += 1
-    if end == start:
-        return "no_integer"
-    if end < len(expiration):
-        return f'{{leftover_string,"{expiration[end:].decode("utf-8", "replace")}"}}'
-    value = int(expiration)
-    if value < 0:
-        return f"{{value_negative,{value}}}"
-    return f"{{value_too_large,{value}}}" if value > LONGEST_EXPIRATION else None
-
-
-def return_message(channel: Channel, known: KnownPublish, message: Message) -> None:
+def return_message(channel: Channel, message: Message) -> None:
     """basic.return of a mandatory message that no queue took."""
     returned = b"\x00\x3c\x00\x32" + NO_ROUTE.to_bytes(2, "big") + b"\x08NO_ROUTE" + message.address
     channel.send_payload(returned)
@@ -200,7 +173,7 @@ def tx_commit(channel: Channel, method: Method) -> None:
             if not queue.deleted:
                 queue.publish(held.message)
         if not held.queues and held.known.mandatory:
-            return_message(channel, held.known, held.message)
+            return_message(channel, held.message)
     channel.reply_when_durable(commands.Tx.CommitOk())
 
 

@@ -13,6 +13,7 @@ from pamqp.base import Frame as Method
 from amqp_broker.broker.access import CONFIGURE, READ, WRITE
 from amqp_broker.broker.vhost import ExchangeFlags, QueueFlags
 from amqp_broker.content.table import Field
+from amqp_broker.session.properties import REPLY_QUEUE
 
 if TYPE_CHECKING:
     from amqp_broker.session.channel import Channel
@@ -110,8 +111,8 @@ def queue_declare(channel: Channel, method: Method) -> None:
     vhost = channel.vhost
     name = clean_name(method.queue)
     durable = False
-    if method.passive:
-        queue = vhost.queue(channel.queue_name(name), channel.connection)
+    if method.passive or name.startswith(REPLY_QUEUE + "."):
+        queue = vhost.queue(name, channel.connection)
     else:
         arguments = cast("dict[str, Field]", method.arguments)
         channel.user.check_queue(CONFIGURE, name, vhost.name)
@@ -147,11 +148,11 @@ def queue_unbind(channel: Channel, method: Method) -> None:
     name, exchange_name, key = _queue_to_bind(channel, method.queue, method.exchange, method.routing_key)
     exchange = channel.vhost.exchanges.get(exchange_name)
     durable = False
-    if exchange is not None and name in channel.vhost.queues:
-        durable = channel.vhost.unbind(
-            exchange, channel.vhost.queue(name, channel.connection), key, arguments
-        )
-    _reply(channel, commands.Queue.UnbindOk(), False, durable)
+    queue = channel.vhost.queues.get(name)
+    if exchange is not None and queue is not None and channel.vhost.is_bound(exchange, queue, key, arguments):
+        channel.vhost.queue(name, channel.connection)
+        durable = channel.vhost.unbind(exchange, queue, key, arguments)
+    _reply(channel, commands.Queue.UnbindOk(), nowait=False, durable=durable)
 
 
 def _queue_to_bind(

@@ -36,7 +36,7 @@ class Batch:
 
 
 class Notice(CommitWaiter):
-    """A waiter that has a function called, with the batch's number: for those who are no part of the model."""
+    """A waiter that has a function called with the batch's number: for those outside the model."""
 
     __slots__ = ("_function",)
 

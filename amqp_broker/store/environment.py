@@ -28,6 +28,11 @@ def environment_path(directory: str) -> str:
     return os.path.join(directory, "store")
 
 
+def data_file(directory: str) -> str:
+    """The environment's one file of data."""
+    return os.path.join(environment_path(directory), "data.mdb")
+
+
 def open_environment(
     directory: str, map_size: int = DEFAULT_MAP_SIZE, durability: str = COMMIT, readonly: bool = False
 ) -> lmdb.Environment:

@@ -17,7 +17,13 @@ from typing import Final
 import lmdb
 
 from amqp_broker.store import records
-from amqp_broker.store.environment import COMMIT, DEFAULT_MAP_SIZE, environment_path, open_environment
+from amqp_broker.store.environment import (
+    COMMIT,
+    DEFAULT_MAP_SIZE,
+    data_file,
+    environment_path,
+    open_environment,
+)
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.reader import Reader
 from amqp_broker.store.writer import Databases
@@ -145,7 +151,7 @@ def _check_schema(path: str, map_size: int) -> None:
 
 def _schema_version(path: str, map_size: int) -> int:
     """0 if there is no store, or one whose making was cut short."""
-    if not os.path.exists(os.path.join(environment_path(path), "data.mdb")):
+    if not os.path.exists(data_file(path)):
         return 0
     environment = open_environment(path, map_size, readonly=True)
     try:

@@ -1,15 +1,14 @@
-"""Schema version 1: how keys and values look in the four LMDB databases, and how a batch travels to the
-writer.
+"""Schema version 1: how keys and values look in the LMDB databases, and how a batch travels to the writer.
 
-q     queue_id u32, seq u64 (big-endian)    an entry: ENTRY head, extras, then the message or a reference to
-it
-q     queue_id u32                          the queue's watermark u64, just ahead of its entries
-msg   store_id u64                          a message that several queues share, encoded like an entry without
-extras defs  kind and key                          msgpack of [kind, key, value] meta  name
-schema, queue_id high-water, ranges still to be removed
+q     queue_id u32, seq u64    an entry: HEAD, extras, then its message or a reference to one in `msg`
+q     queue_id u32             the queue's watermark u64, which sorts just ahead of its entries
+msg   store_id u64             a message that several queues share, as an entry without extras
+defs  kind and key             msgpack of (kind, key, value): see `definitions`
+meta  name                     the schema version, the highest queue id, the ranges still to be removed
 
-An entry's head is flags u8 and body_offset u32; the extras are expiry u64 and deliveries u32, each present if
-its flag is set. This module touches no file and imports next to nothing, as the writer process lives on it.
+Numbers are big-endian. HEAD is flags u8 and body_offset u32; the extras are expiry u64 and deliveries u32,
+each there if its flag is set. This module touches no file and imports next to nothing, as the writer process
+lives on it.
 """
 
 from __future__ import annotations

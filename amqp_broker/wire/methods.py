@@ -15,7 +15,7 @@ from pamqp.base import Frame as Method
 
 from amqp_broker.content.erlang import binary_term
 from amqp_broker.content.table import Field, TableError, read_table, write_table
-from amqp_broker.errors import HardError, frame_error, not_implemented
+from amqp_broker.errors import FRAME_ERROR, MalformedName, frame_error, not_implemented
 
 FRAME_METHOD: Final = 1
 FRAME_HEADER: Final = 2
@@ -148,7 +148,7 @@ def _decode_argument(method: Method, name: str, kind: str, payload: bytes, at: i
         try:
             setattr(method, name, payload[at + 1 : end].decode())
         except UnicodeDecodeError:
-            raise malformed_utf8(payload[at + 1 : end]) from None
+            raise malformed_utf8() from None
         return end
     if kind == "table":
         table, end = read_table(payload, at)
@@ -171,5 +171,5 @@ def _decode_argument(method: Method, name: str, kind: str, payload: bytes, at: i
 _WIDTHS: Final = {"octet": 1, "short": 2, "long": 4, "longlong": 8, "timestamp": 8, "longstr": 4}
 
 
-def malformed_utf8(octets: bytes) -> HardError:
-    return frame_error("Malformed UTF-8 in shortstr")
+def malformed_utf8() -> MalformedName:
+    return MalformedName(FRAME_ERROR, "Malformed UTF-8 in shortstr")

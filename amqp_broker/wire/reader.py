@@ -66,7 +66,8 @@ class Publish:
             raise IndexError(end)
         self.address: bytes = payload[6:end]
         self.exchange: str = payload[7:key_at].decode()
-        self.routing_key: str = payload[key_at + 1 : end].decode()
+        # Unlike a name, a routing key may be any octets.
+        self.routing_key: str = payload[key_at + 1 : end].decode("utf-8", "surrogateescape")
         flags = payload[end]
         self.mandatory: bool = flags & 1 != 0
         self.immediate: bool = flags & 2 != 0
@@ -122,7 +123,7 @@ class _Content:
 class FrameReader:
     """The receiving half of a connection, after the protocol header.
 
-    payload_max: largest frame payload, octets (frame_max less 8). max_message_size: largest body, octets.
+    frame_max: largest frame, octets; like RabbitMQ's, it is compared with the payload alone. max_message_size: largest body, octets.
     received: counts calls that brought octets, for heartbeats.
     """
 
@@ -131,7 +132,7 @@ class FrameReader:
         "handler",
         "headers",
         "max_message_size",
-        "payload_max",
+        "frame_max",
         "publishes",
         "rest",
         "stopped",
@@ -139,9 +140,9 @@ class FrameReader:
         "stream_left",
     )
 
-    def __init__(self, handler: FrameHandler, payload_max: int, max_message_size: int) -> None:
+    def __init__(self, handler: FrameHandler, frame_max: int, max_message_size: int) -> None:
         self.handler: FrameHandler = handler
-        self.payload_max: int = payload_max
+        self.frame_max: int = frame_max
         self.max_message_size: int = max_message_size
         self.rest: bytes = b""
         self.stopped: bool = False
@@ -176,9 +177,9 @@ class FrameReader:
         while end - pos >= FRAME_HEAD_SIZE and not self.stopped:
             size = data[pos + 3] << 24 | data[pos + 4] << 16 | data[pos + 5] << 8 | data[pos + 6]
             stop = pos + 7 + size
-            if size > self.payload_max:
+            if size > self.frame_max:
                 raise frame_error(
-                    f"type {data[pos]}, all octets = <<>>: {{frame_too_large,{size},{self.payload_max}}}"
+                    f"type {data[pos]}, all octets = <<>>: {{frame_too_large,{size},{self.frame_max - FRAME_OVERHEAD}}}"
                 )
             if stop >= end:
                 if data[pos] == FRAME_BODY and size > STREAMED_FRAME:
@@ -221,7 +222,7 @@ class FrameReader:
                         | data[pos_body + 5] << 8
                         | data[pos_body + 6]
                         == length
-                        and length <= self.payload_max
+                        and length <= self.frame_max
                         and data[stop] == FRAME_END
                     ):
                         self.handler.message_received(publish, header, data[pos_body + 7 : stop], None)
@@ -261,12 +262,12 @@ class FrameReader:
 
     def _header(self, channel_id: int, payload: bytes) -> None:
         content = self.contents.get(channel_id)
-        if content is None or content.header is not None:
-            self._content_unexpected(channel_id, content)
+        if content is None or content.header is not None or payload[2] or payload[3]:
+            self._content_unexpected(channel_id, FRAME_HEADER, payload)
             return
         class_id = payload[0] << 8 | payload[1]
         if class_id != CLASS_BASIC:
-            raise unexpected_frame(
+            raise _at_publish(
                 f"expected content header for class {CLASS_BASIC}, got one for class {class_id} instead"
             )
         header = self.headers.get(payload)
@@ -295,7 +296,7 @@ class FrameReader:
     def _body(self, channel_id: int, payload: bytes) -> None:
         content = self.contents.get(channel_id)
         if content is None or content.header is None:
-            self._content_unexpected(channel_id, content)
+            self._content_unexpected(channel_id, FRAME_BODY, payload)
             return
         content.remaining -= len(payload)
         if not content.refused:
@@ -349,10 +350,13 @@ class FrameReader:
                 self._complete(channel_id, content)
         return end + 1
 
-    def _content_unexpected(self, channel_id: int, content: _Content | None) -> None:
+    def _content_unexpected(self, channel_id: int, kind: int, payload: bytes) -> None:
+        content = self.contents.get(channel_id)
         if content is None:
             if self.handler.discards(channel_id):
                 return
+            if channel_id == 0:
+                raise unexpected_frame(f"type {kind}, {snippet(payload)}")
             raise unexpected_frame("expected method frame, got non method frame instead")
         raise self._content_due(content)
 
@@ -369,6 +373,10 @@ class FrameReader:
             if content.header is None
             else "body, got non content body"
         )
-        error = unexpected_frame(f"expected content {due} frame instead")
-        error.class_id, error.method_id = CLASS_BASIC, METHOD_PUBLISH
-        return error
+        return _at_publish(f"expected content {due} frame instead")
+
+
+def _at_publish(explanation: str) -> HardError:
+    error = unexpected_frame(explanation)
+    error.class_id, error.method_id = CLASS_BASIC, METHOD_PUBLISH
+    return error

@@ -213,9 +213,9 @@ def test_ack_multiple_settles_gets_and_deliveries_alike(
 # reject and nack
 
 
-@pytest.mark.parametrize(("method", "arguments"), [("basic.reject", {}), ("basic.nack", {})])
+@pytest.mark.parametrize("method", ["basic.reject", "basic.nack"])
 def test_a_message_refused_for_good_is_gone(
-    client: Client, channel: Channel, queue: str, method: str, arguments: dict[str, Any]
+    client: Client, channel: Channel, queue: str, method: str
 ) -> None:
     fill(channel, queue, "ab")
     take(channel, queue, 2)

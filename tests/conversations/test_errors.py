@@ -164,7 +164,7 @@ def test_a_deleted_queue_with_an_exclusive_consumer_and_messages_is_gone_for_all
 
 
 def test_an_exclusive_auto_delete_queue_goes_with_whichever_comes_first(
-    client: Client, channel: Channel, names: Names
+    channel: Channel, names: Names
 ) -> None:
     queue = channel.declare(names.queue(), exclusive=True, auto_delete=True)
     channel.consume(queue, "t")

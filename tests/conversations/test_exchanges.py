@@ -50,7 +50,7 @@ def test_declare_with_nowait_has_no_reply(channel: Channel, names: Names) -> Non
     channel.call("exchange.declare", exchange=exchange, passive=True)
 
 
-def test_a_refused_declare_with_nowait_still_closes_the_channel(channel: Channel, names: Names) -> None:
+def test_a_refused_declare_with_nowait_still_closes_the_channel(channel: Channel) -> None:
     channel.send("exchange.declare", exchange="amq.mine", type="direct", nowait=True)
     channel.refuses(403, "exchange name 'amq.mine' contains reserved prefix 'amq.*'", "exchange.declare")
 

@@ -282,19 +282,13 @@ def test_a_body_longer_than_announced_closes_the_connection_at_the_latest_with_t
 
 
 def test_an_announced_body_that_does_not_come_costs_nothing(
-    channel: Channel, connect: Connect, queue: str, differs_from_rabbitmq: Differs
+    channel: Channel, connect: Connect, queue: str
 ) -> None:
     other = connect()
     other.channel(1)
     other.send_bytes(method("basic.publish", routing_key=queue) + header(2**62) + body(b"some"))
     assert channel.counts(queue) == (0, 0)
     other.drop()
-
-
-def test_the_content_of_a_server_method_is_waited_for_before_the_method_is_refused(opened: Client) -> None:
-    for name in ("basic.deliver",):
-        opened.send_bytes(method(name) + header(0))
-        opened.refuses(503, "unimplemented method", name)
 
 
 # methods that cannot be read

@@ -81,7 +81,7 @@ def test_publishing_to_a_missing_exchange_closes_the_channel(
 
 
 def test_what_was_published_before_a_refusal_is_kept_and_what_comes_after_is_not(
-    channel: Channel, client: Client, queue: str, names: Names
+    channel: Channel, queue: str, names: Names
 ) -> None:
     missing = names.exchange()
     channel.publish("before", routing_key=queue)

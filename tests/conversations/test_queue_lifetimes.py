@@ -115,9 +115,7 @@ def test_an_auto_delete_queue_waits_for_its_first_consumer(channel: Channel, nam
     assert channel.counts(queue) == (0, 0)
 
 
-def test_an_auto_delete_queue_goes_with_its_last_consumer(
-    channel: Channel, client: Client, names: Names
-) -> None:
+def test_an_auto_delete_queue_goes_with_its_last_consumer(channel: Channel, names: Names) -> None:
     queue = channel.declare(names.queue(), auto_delete=True)
     channel.consume(queue, "one")
     channel.consume(queue, "two")

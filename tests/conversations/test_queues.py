@@ -43,7 +43,7 @@ def test_declare_ok_counts_ready_messages_and_consumers(channel: Channel, queue:
     }
 
 
-def test_declare_without_a_name_makes_one_up(channel: Channel, names: Names) -> None:
+def test_declare_without_a_name_makes_one_up(channel: Channel) -> None:
     reply = channel.call("queue.declare", exclusive=True)
     assert re.fullmatch(r"amq\.gen-[A-Za-z0-9_-]{22}", reply["queue"])
     assert channel.call("queue.declare", exclusive=True)["queue"] != reply["queue"]

@@ -26,12 +26,22 @@ QUEUES: Final = (SINGLE, WINDOW, *COPIES, *TRANSACTED, MOVED_TO)
 FAN: Final = "fan"
 WINDOW_SIZE: Final = 40
 BIG: Final = 300_000
+CONFIRM, COMMIT, SETTLED = PROMISES = ("confirm", "commit", "settled")
+
+
+def ignore(_promise: str) -> None:
+    """What `Load.on_promise` does until a test wants to know."""
 
 
 class Load:
-    """Declare once with `declare`; `run` until cancelled; `failures` tells what ended before its time."""
+    """`declare`, `start`, and after the kill `finish`; `failures` tells what ended before its time.
+
+    on_promise: called whenever the ledger was told of something that the broker promised just now, with one
+    of CONFIRM, COMMIT and SETTLED. That moment is the hardest to keep the promise in.
+    """
 
     def __init__(self, port: int, ledger: Ledger, source: random.Random) -> None:
+        self.on_promise: Callable[[str], None] = ignore
         self._url = f"amqp://guest:guest@127.0.0.1:{port}/"
         self._ledger = ledger
         self._random = source
@@ -98,6 +108,7 @@ class Load:
                 self._message(queue, body_of(message, self._padding())), SINGLE
             )
             queue.confirmed.add(message)
+            self.on_promise(CONFIRM)
             # A message that is not persistent must not be there after the crash; the ledger does not know it.
             await channel.default_exchange.publish(Message(b"transient 0 "), SINGLE)
 
@@ -111,6 +122,7 @@ class Load:
                 self._message(queue, body_of(message, self._padding())), WINDOW
             )
             queue.confirmed.add(message)
+            self.on_promise(CONFIRM)
 
         while True:
             async with asyncio.TaskGroup() as window:
@@ -127,6 +139,7 @@ class Load:
             await exchange.publish(self._message(None, body_of(messages[0], self._padding())), "")
             for queue, message in zip(queues, messages, strict=True):
                 queue.confirmed.add(message)
+            self.on_promise(CONFIRM)
 
         while True:
             async with asyncio.TaskGroup() as window:
@@ -151,6 +164,7 @@ class Load:
             transaction.committed = True
             for name, message in members:
                 self._ledger.queues[name].confirmed.add(message)
+            self.on_promise(COMMIT)
 
     async def _move(self) -> None:
         channel = await (await self._connect()).channel(publisher_confirms=False)
@@ -170,6 +184,7 @@ class Load:
                 await channel_ack(channel, delivered)
             await work.commit()
             self._ledger.moved.add(message_in(delivered.body))
+            self.on_promise(COMMIT)
 
     async def _consume(self, name: str) -> None:
         connection = await self._connect()
@@ -197,6 +212,7 @@ class Load:
             await barriers.default_exchange.publish(self._message(None, b"barrier 0 "), BARRIER)
             ledger.settled |= covered - {("transient", 0)}
             sent -= covered
+            self.on_promise(SETTLED)
             await asyncio.sleep(0.005)
 
 

@@ -162,6 +162,11 @@ class BrokerProcess:
         self._release()
         return status
 
+    def writers(self) -> list[int]:
+        """The processes that write for it; none where it writes by itself."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [int(child) for child in children]
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end and return its exit status."""
         self.send_signal(number)

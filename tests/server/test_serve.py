@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -299,18 +300,14 @@ def test_a_configuration_file_is_used(tmp_path: Path) -> None:
         broker.kill()
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def test_a_dead_writer_stops_the_broker_with_one_error(own_broker: BrokerProcess) -> None:
     own_broker.start()
     channel = connect(own_broker).channel()
     channel.queue_declare("q", durable=True)
     channel.confirm_delivery()
     channel.basic_publish("", "q", b"confirmed", PERSISTENT)
-    (writer,) = children(own_broker.pid)
-    subprocess.run(["kill", "-9", str(writer)], check=True)
+    (writer,) = own_broker.writers()
+    os.kill(writer, signal.SIGKILL)
     with pytest.raises(AMQPConnectionError):
         channel.basic_publish("", "q", b"never confirmed", PERSISTENT)
     assert own_broker.wait_ended() != 0
