@@ -32,6 +32,7 @@ HOT_MODULES = (
     "store/records.py",
     "store/batch.py",
     "store/journal.py",
+    "store/memory.py",
 )
 
 # These ask what there is to build without building it; generating C for them would triple the time.

@@ -49,10 +49,17 @@ class Broker:
     def permit(self, user: User, vhost: str, permission: Permission) -> None:
         user.permissions[vhost] = permission
 
-    def recover(self) -> Recovered:
-        """Bring back the durable topology and the queues' messages. Called once, before any session."""
+    def recover(self, *, was_killed: bool = False) -> Recovered:
+        """Bring back the durable topology and the queues' messages. Called once, before any session.
+
+        was_killed: the last run did not end in good order, so any message may have been delivered by it without
+        that being on record: all are redelivered, as RabbitMQ has it.
+        """
         found = Recovered()
         definitions, stored = self.store.recover()
+        if was_killed:
+            for queue_found in stored.values():
+                queue_found.watermark = queue_found.last_seq
         by_kind: dict[str, list[Definition]] = {"exchange": [], "queue": [], "binding": []}
         for definition in definitions:
             self.definitions.seen(definition.key)

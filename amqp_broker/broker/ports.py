@@ -43,7 +43,8 @@ class Definition:
 class StoredQueue:
     """What the store holds for one queue id after a start: see `Store.recover`.
 
-    first_seq and last_seq bound the entries; watermark: entries with a seq below it had been handed out.
+    first_seq and last_seq bound the entries; watermark: entries up to and including
+    it had been handed out. count may be 0, and last_seq above that of the last entry.
     """
 
     __slots__ = ("body_bytes", "count", "first_seq", "last_seq", "watermark")

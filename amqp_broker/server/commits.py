@@ -19,9 +19,8 @@ from amqp_broker.store.errors import StoreDied, StoreError
 if TYPE_CHECKING:
     from amqp_broker.server.client import Client
     from amqp_broker.session.connection import Connection
-    from amqp_broker.store.batch import Batch
+    from amqp_broker.store.batch import Batch, BatchStore
     from amqp_broker.store.carrier import Carrier
-    from amqp_broker.store.journal import JournalStore
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ class Commits:
     failing: why nothing can be committed now, else None.
     """
 
-    def __init__(self, store: JournalStore, carrier: Carrier, turn: Turn, uncommitted_max: int) -> None:
+    def __init__(self, store: BatchStore, carrier: Carrier, turn: Turn, uncommitted_max: int) -> None:
         self.store = store
         self.turn = turn
         self.clients: dict[Connection, Client] = {}

@@ -40,6 +40,7 @@ async def _serve(config: Config) -> int:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         server = Server(config)
         try:
+            await server.bind()
             await server.open()
             await server.listen()
             _announce(server, config)

@@ -37,7 +37,7 @@ SHUTDOWN_PATIENCE: Final = 4.0
 
 
 class Server:
-    """`open`, `listen`, then `run` until `stop`; `close` in any case. addresses: where it listens."""
+    """`bind`, `open`, `listen`, then `run` until `stop`; `close` in any case. addresses: where it listens."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -52,6 +52,7 @@ class Server:
         self._commits = Commits(self.store, self._carrier, self._turn, config.limits.uncommitted_max)
         self._listeners: list[asyncio.Server] = []
         self._stopping = anyio.Event()
+        self._ended_in_order = False
         self._watch = Watch(self._directory.path, config.limits)
 
     @property
@@ -78,7 +79,7 @@ class Server:
         """Bring back what was durable. Raises StoreError."""
         await self._carrier.start()
         started = monotonic()
-        found = self.broker.recover()
+        found = self.broker.recover(was_killed=self._directory.was_killed)
         add_default_user(self.broker, self.config)
         _log.info(
             "recovered %d queues with %d messages, %d exchanges and %d bindings in %.2f s",
@@ -90,8 +91,8 @@ class Server:
         )
         return found
 
-    async def listen(self) -> None:
-        """Bind the configured addresses. Raises OSError naming the address that cannot be had."""
+    async def bind(self) -> None:
+        """Take the configured addresses. Raises OSError naming the address that cannot be had."""
         loop = asyncio.get_running_loop()
         listeners = self.config.listeners
         for address in listeners.tcp:
@@ -108,12 +109,15 @@ class Server:
             self._listeners.append(listener)
             self.addresses.extend(_address_text(bound.getsockname()) for bound in listener.sockets)
 
+    async def listen(self) -> None:
+        """Accept connections from now on."""
+        for listener in self._listeners:
+            await listener.start_serving()
+
     async def run(self) -> None:
         """Serve until `stop`, then close the connections, commit what is pending, and return."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._commits.run)
-            for listener in self._listeners:
-                await listener.start_serving()
             async with anyio.create_task_group() as serving:
                 serving.start_soon(self._keep_time)
                 await self._stopping.wait()
@@ -122,6 +126,7 @@ class Server:
                 listener.close()
             await self._close_clients()
             self._commits.close()
+        self._ended_in_order = True
 
     def stop(self) -> None:
         self._stopping.set()
@@ -133,7 +138,7 @@ class Server:
         try:
             await self._carrier.close()
         finally:
-            self._directory.close()
+            self._directory.close(in_order=self._ended_in_order)
             self._watch.close()
 
     # -- clients

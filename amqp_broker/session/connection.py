@@ -468,8 +468,8 @@ class Connection(FrameHandler):
             user = login(self.broker, mechanism, cast(bytes, cast(Any, method).response))
             if user.name in self.settings.loopback_users and not self.from_loopback:
                 raise LoginRefused(f"user '{user.name}' can only connect via localhost")
-        except MalformedResponse as refusal:
-            self._end(str(refusal))
+        except MalformedResponse as malformed:
+            self._end(str(malformed))
             return
         except LoginRefused as refusal:
             self._refuse_login(mechanism, str(refusal))

@@ -7,6 +7,7 @@ finished.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -30,12 +31,14 @@ from amqp_broker.store.writer import Databases
 
 ORPHAN_PATIENCE: Final = 10.0
 _POLL: Final = 0.01
+_RUNNING: Final = "running"
 
 
 class DataDirectory:
     """An open data directory.
 
     environment: for reading only, unless it was opened as embedded. resizing: see `Reader`.
+    was_killed: whoever had it open last did not close it.
     """
 
     def __init__(self, path: str, broker_lock: int, store_lock: int) -> None:
@@ -43,6 +46,7 @@ class DataDirectory:
         self.map_size = DEFAULT_MAP_SIZE
         self.durability = COMMIT
         self.resizing: Final = threading.Lock()
+        self.was_killed = False
         self.environment: lmdb.Environment
         self.reader: Reader
         self._broker_lock = broker_lock
@@ -59,9 +63,12 @@ class DataDirectory:
         os.close(self._store_lock)
         self._store_lock = -1
 
-    def close(self) -> None:
-        """Give the directory up; the writer must have ended."""
+    def close(self, *, in_order: bool = True) -> None:
+        """Give the directory up; the writer must have ended. in_order: all there was to write is written."""
         self.environment.close()
+        if in_order:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.path, _RUNNING))
         if self._store_lock >= 0:
             os.close(self._store_lock)
         os.close(self._broker_lock)
@@ -98,12 +105,32 @@ def open_data_directory(
         _check_schema(path, map_size)
         directory.environment = open_environment(path, map_size, durability, readonly=not embedded)
         directory.reader = Reader(directory.environment, path, directory.resizing)
+        directory.was_killed = _mark_running(path)
     except BaseException:
         if store_lock >= 0:
             os.close(store_lock)
         os.close(broker_lock)
         raise
     return directory
+
+
+def _mark_running(path: str) -> bool:
+    """Leave a mark that only a close in good order removes; whether there was one already."""
+    mark = os.path.join(path, _RUNNING)
+    if os.path.exists(mark):
+        return True
+    os.close(os.open(mark, os.O_CREAT | os.O_CLOEXEC, 0o600))
+    _sync_directory(path)
+    return False
+
+
+def _sync_directory(path: str) -> None:
+    """Have the names in a directory survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _lock_broker(path: str) -> int:
@@ -179,8 +206,4 @@ def _create(path: str, map_size: int) -> None:
         environment.close()
     # A file is only there after a power failure if the directory that names it was synced, too.
     for directory in (environment_path(path), path, os.path.dirname(path)):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync_directory(directory)
