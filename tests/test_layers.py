@@ -42,7 +42,10 @@ OUTERMOST: Final = {"server", "cli", "perf"}
 # The store's carriers hand batches to a writer elsewhere; the rest of the store has these, each for one thing.
 CARRIERS: Final = {"carrier", "child", "loop", "process", "thread"}
 ALLOWED: Final[dict[str, set[str]]] = {
-    "amqp_broker.store.open": {"threading", "time"},  # a lock around resizing; how long to wait for another broker
+    "amqp_broker.store.open": {
+        "threading",
+        "time",
+    },  # a lock around resizing; how long to wait for another broker
     "amqp_broker.store.reader": {"threading"},  # the type of that lock
     "amqp_broker.config.options": {"socket"},  # the host's name, for the cluster name
 }
@@ -95,7 +98,7 @@ IMPORTS: Final = {module: imports_of(path.read_text(), module) for module, path 
 
 def forbidden(module: str, imported: str) -> str | None:
     """Why `module` may not import `imported`, or None."""
-    top = imported.split(".")[0]
+    top = imported.split(".", maxsplit=1)[0]
     here = layer(module)
     if top == "amqp_broker":
         there = layer(imported)
@@ -129,7 +132,8 @@ def test_every_package_has_a_place_in_the_layers() -> None:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     graph = {
-        module: {imported for imported, _ in found if imported in SOURCES} for module, found in IMPORTS.items()
+        module: {imported for imported, _ in found if imported in SOURCES}
+        for module, found in IMPORTS.items()
     }
     for start in graph:
         path = path_back(graph, start)
@@ -191,7 +195,10 @@ def test_a_breach_is_seen(module: str, source: str) -> None:
         ("amqp_broker.session.channel", "from amqp_broker.broker.queue import Queue"),
         ("amqp_broker.store.thread", "import threading"),
         ("amqp_broker.server.client", "import asyncio, time"),
-        ("amqp_broker.broker.queue", "if TYPE_CHECKING:\n    from amqp_broker.session.channel import Channel"),
+        (
+            "amqp_broker.broker.queue",
+            "if TYPE_CHECKING:\n    from amqp_broker.session.channel import Channel",
+        ),
     ],
 )
 def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:

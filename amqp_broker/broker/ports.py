@@ -85,7 +85,8 @@ class Store(ABC):
     def read(self, queue_id: int, first_seq: int, limit: int) -> list[StoredEntry]:
         """Up to `limit` durable entries with seq >= first_seq, in seq order, stopping early near 4 MiB of bodies.
 
-        Only what committed batches hold is seen. At least one entry is returned if there is one.
+        What was durable when the store was opened is seen; what was put since may not be, even if its batch
+        is durable. At least one entry is returned if there is one.
         """
 
     @abstractmethod

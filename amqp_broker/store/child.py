@@ -1,4 +1,4 @@
-"""The writer process: `python -m amqp_broker.store.child SOCKET LOCK PATH MAP_SIZE DURABILITY`.
+"""The writer process: `python -m amqp_broker.store.child SOCKET LOCK PATH MAP_SIZE DURABILITY LOGGED`.
 
 Started by `process.ProcessCarrier` with two inherited descriptors: its end of a socket pair, and the locked
 store.lock, which it keeps for as long as it lives. It serves until the broker closes its end, also when the
@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 
-from amqp_broker.store.environment import open_environment
+from amqp_broker.store.environment import log_path, open_environment
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.log import LoggedWriter
 from amqp_broker.store.loop import refuse, serve
 from amqp_broker.store.writer import Writer
 
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
     path = arguments[2]
     try:
         environment = open_environment(path, map_size=int(arguments[3]), durability=arguments[4])
-        writer = Writer(environment, path)
+        writer = LoggedWriter(Writer(environment, path), log_path(path), logged=arguments[5] == "logged")
     except StoreError as error:
         refuse(descriptor, error)
         return 1

@@ -28,6 +28,11 @@ def environment_path(directory: str) -> str:
     return os.path.join(directory, "store")
 
 
+def log_path(directory: str) -> str:
+    """The log of a data directory: see `log`."""
+    return os.path.join(directory, "batches.log")
+
+
 def data_file(directory: str) -> str:
     """The environment's one file of data."""
     return os.path.join(environment_path(directory), "data.mdb")

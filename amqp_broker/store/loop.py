@@ -15,16 +15,21 @@ import os
 import select
 import struct
 import sys
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from amqp_broker.store.errors import StoreDied, StoreError
-from amqp_broker.store.writer import Writer
+from amqp_broker.store.log import LoggedWriter
 
 REQUEST: Final = struct.Struct("<QQ")
 ANSWER: Final = struct.Struct("<QII")
 OK: Final = 0
 FAILED: Final = 1
 READY: Final = 0
+
+# A pause of the broker, in milliseconds, that is long enough for LMDB to follow the log.
+PAUSE: Final = 50
+
+Request: TypeAlias = tuple[int, bytes | memoryview]
 
 _BUFFER: Final = 256 << 10
 _MARSHAL_VERSION: Final = 2
@@ -39,9 +44,9 @@ class Inbox:
         self._start = 0
         self._end = 0
 
-    def receive(self) -> list[tuple[int, list[Any]]]:
-        """Wait for a request; it and those that came with it, decoded; [] when the other side has closed."""
-        requests: list[tuple[int, list[Any]]] = []
+    def receive(self) -> list[Request]:
+        """Wait for a request; it and those that came with it; [] when the other side has closed."""
+        requests: list[Request] = []
         while not requests:
             if not self._fill():
                 return []
@@ -49,7 +54,7 @@ class Inbox:
                 requests.append(request)
         return requests
 
-    def _next(self) -> tuple[int, list[Any]] | None:
+    def _next(self) -> Request | None:
         available = self._end - self._start
         if available < REQUEST.size:
             return None
@@ -60,9 +65,9 @@ class Inbox:
         if available < REQUEST.size + size:
             return None
         self._start = at + size
-        return number, marshal.loads(self._buffer[at : at + size])
+        return number, bytes(self._buffer[at : at + size])
 
-    def _next_large(self, number: int, size: int) -> tuple[int, list[Any]] | None:
+    def _next_large(self, number: int, size: int) -> Request | None:
         payload = memoryview(bytearray(size))
         held = self._end - self._start - REQUEST.size
         payload[:held] = self._buffer[self._start + REQUEST.size : self._end]
@@ -72,7 +77,7 @@ class Inbox:
             if not count:
                 return None
             held += count
-        return number, marshal.loads(payload)
+        return number, payload
 
     def _fill(self) -> bool:
         """Read what there is, at least one byte; False at the end of the stream."""
@@ -99,27 +104,43 @@ def _read(descriptor: int, buffer: memoryview) -> int:
         return 0
 
 
-def serve(descriptor: int, writer: Writer) -> None:
+def serve(descriptor: int, writer: LoggedWriter) -> None:
     """Serve one client on a connected, blocking stream socket until it closes."""
     _answer(descriptor, [ANSWER.pack(READY, OK, 0)])
     inbox = Inbox(descriptor)
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     failed = 0
-    while True:
-        while writer.untidy and not poll.poll(0):
-            try:
-                writer.tidy()
-            except StoreError as error:
-                _complain(error)
-        requests = inbox.receive()
-        if not requests:
-            return
-        try:
-            failed = _apply(descriptor, writer, requests, failed)
-        except StoreDied as error:
-            _complain(error)
-            return
+    released: list[int] = []
+    try:
+        while True:
+            if not failed:
+                released += _use_pause(writer, poll)
+            requests = inbox.receive()
+            if not requests:
+                break
+            failed = _apply(descriptor, writer, requests, failed, released)
+        writer.follow()
+    except StoreError as error:
+        _complain(error)
+
+
+def _use_pause(writer: LoggedWriter, poll: select.poll) -> list[int]:
+    """While nothing is asked for: bring LMDB up to the log, then tidy. Returns released store ids.
+
+    What cannot be done now is left for the next pause, or for a batch to complain of. Raises StoreDied.
+    """
+    released: list[int] = []
+    try:
+        if writer.behind and not poll.poll(PAUSE):
+            released = writer.follow()
+        while not writer.behind and writer.untidy and not poll.poll(0):
+            writer.tidy()
+    except StoreDied:
+        raise
+    except StoreError as error:
+        _complain(error)
+    return released
 
 
 def refuse(descriptor: int, error: StoreError) -> None:
@@ -128,14 +149,19 @@ def refuse(descriptor: int, error: StoreError) -> None:
     _answer(descriptor, [ANSWER.pack(READY, FAILED, len(failure)) + failure])
 
 
-def _apply(descriptor: int, writer: Writer, requests: list[tuple[int, list[Any]]], failed: int) -> int:
-    """Apply and answer requests; `failed` is the batch that has to come first, 0 if any may."""
+def _apply(
+    descriptor: int, writer: LoggedWriter, requests: list[Request], failed: int, released: list[int]
+) -> int:
+    """Apply and answer requests; `failed` is the batch that has to come first, 0 if any may.
+
+    released: store ids to be told with the next answer; emptied when they are.
+    """
     if failed and requests[0][0] != failed:
         refusal = _failure(f"batch {failed} has not been written yet", 0)
         _answer(descriptor, [ANSWER.pack(number, FAILED, len(refusal)) + refusal for number, _ in requests])
         return failed
     try:
-        released = writer.apply([sections for _, sections in requests])
+        released += writer.apply([payload for _, payload in requests])
     except StoreDied:
         raise
     except StoreError as error:
@@ -145,6 +171,7 @@ def _apply(descriptor: int, writer: Writer, requests: list[tuple[int, list[Any]]
     answers = [ANSWER.pack(number, OK, 0) for number, _ in requests]
     if released:
         body = marshal.dumps(released, _MARSHAL_VERSION)
+        released.clear()
         answers[-1] = ANSWER.pack(requests[-1][0], OK, len(body)) + body
     _answer(descriptor, answers)
     return 0

@@ -38,7 +38,7 @@ class DataDirectory:
     """An open data directory.
 
     environment: for reading only, unless it was opened as embedded. resizing: see `Reader`.
-    was_killed: whoever had it open last did not close it.
+    logged: batches go to the log first (see `log`). was_killed: whoever had it open last did not close it.
     """
 
     def __init__(self, path: str, broker_lock: int, store_lock: int) -> None:
@@ -47,6 +47,7 @@ class DataDirectory:
         self.durability = COMMIT
         self.resizing: Final = threading.Lock()
         self.was_killed = False
+        self.logged = True
         self.environment: lmdb.Environment
         self.reader: Reader
         self._broker_lock = broker_lock
@@ -80,11 +81,13 @@ def open_data_directory(
     map_size: int = DEFAULT_MAP_SIZE,
     durability: str = COMMIT,
     embedded: bool = False,
+    logged: bool = True,
     patience: float = ORPHAN_PATIENCE,
 ) -> DataDirectory:
     """Open or make a data directory. Raises StoreError, at once if another broker has it.
 
-    embedded: the writer will be a thread of this process. patience: how long to wait, in seconds, for the
+    embedded: the writer will be a thread of this process. logged: commits go to the log first, for fewer waits
+    for the disk; without it LMDB has a batch as soon as it is durable. patience: how long to wait, in seconds, for the
     writer of a broker that was killed.
     """
     path = os.path.abspath(path)
@@ -102,6 +105,7 @@ def open_data_directory(
         directory = DataDirectory(path, broker_lock, store_lock)
         directory.map_size = map_size
         directory.durability = durability
+        directory.logged = logged and durability == COMMIT
         _check_schema(path, map_size)
         directory.environment = open_environment(path, map_size, durability, readonly=not embedded)
         directory.reader = Reader(directory.environment, path, directory.resizing)

@@ -42,6 +42,7 @@ class ProcessCarrier(Carrier):
             ours.setblocking(False)  # noqa: FBT003
             arguments = [str(theirs.fileno()), str(lock), directory.path]
             arguments += [str(directory.map_size), directory.durability]
+            arguments.append("logged" if directory.logged else "direct")
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "amqp_broker.store.child", *arguments],
                 stdin=subprocess.DEVNULL,

@@ -4,7 +4,8 @@ q     queue_id u32, seq u64    an entry: HEAD, extras, then its message or a ref
 q     queue_id u32             the queue's watermark u64, which sorts just ahead of its entries
 msg   store_id u64             a message that several queues share, as an entry without extras
 defs  kind and key             msgpack of (kind, key, value): see `definitions`
-meta  name                     the schema version, the highest queue id, the ranges still to be removed
+meta  name                     the schema version, the highest queue id, the last batch taken over from the
+                               log, the ranges still to be removed
 
 Numbers are big-endian. HEAD is flags u8 and body_offset u32; the extras are expiry u64 and deliveries u32,
 each there if its flag is set. This module touches no file and imports next to nothing, as the writer process
@@ -33,6 +34,7 @@ MESSAGES: Final = b"msg"
 
 SCHEMA_KEY: Final = b"schema"
 QUEUE_ID_KEY: Final = b"queue_id"
+LOG_KEY: Final = b"log"
 RANGE_PREFIX: Final = b"range"
 
 # Sections of a batch, in the order in which a writer must apply them: what is removed goes first, so that a

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from amqp_broker.store.carrier import Carrier
+from amqp_broker.store.environment import log_path
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.log import LoggedWriter
 from amqp_broker.store.loop import refuse, serve
 from amqp_broker.store.writer import Writer
 
@@ -40,7 +42,11 @@ class ThreadCarrier(Carrier):
         directory = self._directory
         with connection:
             try:
-                writer = Writer(directory.environment, directory.path, directory.resizing)
+                writer = LoggedWriter(
+                    Writer(directory.environment, directory.path, directory.resizing),
+                    log_path(directory.path),
+                    logged=directory.logged,
+                )
             except StoreError as error:
                 refuse(connection.fileno(), error)
             else:

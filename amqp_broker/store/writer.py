@@ -66,9 +66,15 @@ class Writer:
         """There are rows left for `tidy` to remove."""
         return self._untidy and not self._stalled
 
-    def apply(self, payloads: list[list[object]]) -> list[int]:
+    def log_number(self) -> int:
+        """The number of the last batch of the log that was applied, 0 if none was: see `log`."""
+        with self._environment.begin(buffers=True) as txn:
+            number = txn.get(records.LOG_KEY, db=self._databases.meta)
+            return 0 if number is None else int(records.U64.unpack(number)[0])
+
+    def apply(self, payloads: list[list[object]], log_number: int = 0) -> list[int]:
         """Make batches durable together, in order; returns the store ids that lost a reference, once for
-        each.
+        each. log_number: what `log_number` is to say from then on, if not 0.
 
         Raises StoreError if nothing of them was written; they can be applied again later, unless it is
         StoreDied.
@@ -80,6 +86,8 @@ class Writer:
                     for sections in payloads:
                         changes.apply(sections)
                         changes.finish()
+                    if log_number:
+                        txn.put(records.LOG_KEY, records.U64.pack(log_number), db=self._databases.meta)
                 break
             except lmdb.MapFullError:
                 self._grow()
