@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from amqp_broker.content.body import Piece
+
 if TYPE_CHECKING:
     from amqp_broker.broker.consumer import Consumer
     from amqp_broker.broker.queue import Queue
@@ -32,17 +34,17 @@ class Message:
     __slots__ = ("address", "body", "chunks", "header", "persistent", "store_id", "stored_refs")
 
     def __init__(
-        self, address: bytes, header: ContentHeader, body: bytes, chunks: tuple[bytes, ...] = ()
+        self, address: bytes, header: ContentHeader, body: bytes, chunks: tuple[Piece, ...] = ()
     ) -> None:
         self.address: bytes = address
         self.header: ContentHeader = header
         self.body: bytes = body
-        self.chunks: tuple[bytes, ...] = chunks
+        self.chunks: tuple[Piece, ...] = chunks
         self.persistent: bool = header.delivery_mode == 2
         self.store_id: int = 0
         self.stored_refs: int = 0
 
-    def pieces(self) -> tuple[bytes, ...]:
+    def pieces(self) -> tuple[Piece, ...]:
         """The body in one piece or several, none if it is empty."""
         if self.chunks:
             return self.chunks

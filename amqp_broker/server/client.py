@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-RECEIVE: Final = 262144
+RECEIVE: Final = 524288
 # Output of larger pieces than this on average is handed on piece by piece, so that it is not copied once more.
 JOIN: Final = 16384
 

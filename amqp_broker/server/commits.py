@@ -1,8 +1,9 @@
 """The end of a turn: write the connections' output, and have what the turn changed made durable.
 
-`Commits.finish_turn` is called by whoever ran a turn, before the event loop goes on. `Commits.run` is the committer:
-it takes all that gathered since the last commit, has it written in one transaction, and lets the waiters speak. While
-it waits for the disk the next batch gathers by itself. A batch that nobody waits for may wait a moment for company.
+`Commits.finish_turn` is called by whoever ran a turn, before the event loop goes on. If no commit is under way it sends
+all that gathered since the last one to the writer; the answer comes back as a callback, which lets the waiters speak and
+sends what gathered meanwhile. There is no timer on that way: the wait for the disk is what makes batches. Only a
+batch that nobody waits for is held for a moment, for company.
 """
 
 from __future__ import annotations
@@ -43,9 +44,12 @@ class Commits:
         self.failing: str | None = None
         self._uncommitted_max = uncommitted_max
         self._carrier = carrier
-        self._work = asyncio.Event()
-        self._idle = True
+        self._under_way: Batch | None = None
+        self._lazily: asyncio.TimerHandle | None = None
+        self._unsent = anyio.Event()
+        self._error: StoreError | None = None
         self._closing = False
+        self._ended = asyncio.Event()
         self._turn_follows = False
 
     @property
@@ -54,21 +58,19 @@ class Commits:
         return self.store.pending_bytes > self._uncommitted_max
 
     def finish_turn(self) -> None:
-        """Next steps: `Client.flush` for each connection with output, `Commits.run` for the batch."""
+        """Next steps: `Client.flush` for each connection with output, `_commit` for the batch."""
         for connection in self.turn.settle():
             client = self.clients.get(connection)
             if client is not None:
                 client.flush()
-        if self._idle and not self.store.empty:
-            self._work.set()
-        if self.turn.dirty and not self._turn_follows:
+        if self._under_way is None and not self.store.empty:
+            if self.store.urgent or self._closing:
+                self._commit()
+            elif self._lazily is None:
+                self._lazily = asyncio.get_running_loop().call_later(LAZY, self._commit)
+        if self.turn.dirty:
             # Room that was made by writing was filled at once; the others come first.
-            self._turn_follows = True
-            asyncio.get_running_loop().call_soon(self._follow)
-
-    def _follow(self) -> None:
-        self._turn_follows = False
-        self.finish_turn()
+            self._follow_soon()
 
     def release_held_back(self) -> None:
         """Read again from those for whom neither an alarm nor the disk is a reason not to."""
@@ -83,61 +85,110 @@ class Commits:
                 client.go_on()
 
     async def run(self) -> None:
-        """Commit until `close`. Raises StoreDied if the writer is gone."""
-        while not (self._closing and self.store.empty):
-            await self._wait_work()
-            await self._commit_next(closing=False)
-        await self._commit_next(closing=True)
+        """Keep commits going until `close` has had the last one made. Raises StoreDied, or StoreError at the end."""
+        loop = asyncio.get_running_loop()
+        answers = self._carrier.fileno()
+        loop.add_reader(answers, self._answered)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._send_large)
+                await self._ended.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            loop.remove_reader(answers)
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Commit what is there, then end `run`."""
         self._closing = True
-        self._work.set()
+        if self._under_way is None:
+            self._commit()
 
-    async def _commit_next(self, *, closing: bool) -> None:
-        batch = self.store.seal(closing)
-        if batch is None:
-            return
-        if batch.payload:
-            await self._commit(batch)
-        self.store.committed(batch.number)
+    def _follow_soon(self) -> None:
+        if not self._turn_follows:
+            self._turn_follows = True
+            asyncio.get_running_loop().call_soon(self._follow)
+
+    def _follow(self) -> None:
+        self._turn_follows = False
         self.finish_turn()
-        self.release_held_back()
 
-    async def _wait_work(self) -> None:
-        """Until somebody waits for the current batch, or it is a moment old, or the broker closes."""
-        self._idle = True
-        if self.store.empty and not self._closing:
-            await self._next_turn()
-        if not self._hurried():
-            with anyio.move_on_after(LAZY):
-                while not self._hurried():
-                    await self._next_turn()
-        self._idle = False
+    def _commit(self) -> None:
+        """Send the current batch to the writer. Next step: `_answered`."""
+        if self._lazily is not None:
+            self._lazily.cancel()
+            self._lazily = None
+        if self._under_way is not None:
+            return
+        batch = self.store.seal(closing=self._closing)
+        if batch is None:
+            if self._closing:
+                self._ended.set()
+        elif not batch.payload:
+            # All of it came and went within the batch: there is nothing to wait for.
+            self.store.committed(batch.number)
+            self._follow_soon()
+        else:
+            self._under_way = batch
+            self._send(batch)
 
-    async def _next_turn(self) -> None:
-        self._work.clear()
-        await self._work.wait()
+    def _send(self, batch: Batch) -> None:
+        try:
+            if not self._carrier.send_nowait(batch):
+                self._unsent.set()
+        except StoreDied as error:
+            self._end(error)
 
-    def _hurried(self) -> bool:
-        return self._closing or self.store.urgent
-
-    async def _commit(self, batch: Batch) -> None:
-        """Write a batch, trying again for as long as the disk refuses: nothing is confirmed meanwhile."""
+    async def _send_large(self) -> None:
+        """Send the batches that the socket does not take at once."""
         while True:
+            await self._unsent.wait()
+            self._unsent = anyio.Event()
+            batch = self._under_way
+            if batch is not None:
+                try:
+                    await self._carrier.send(batch)
+                except StoreDied as error:
+                    self._end(error)
+
+    def _answered(self) -> None:
+        """The writer has answered: let the waiters of the batch speak, and send the next one."""
+        try:
+            answers = self._carrier.answers_nowait()
+        except StoreDied as error:
+            self._end(error)
+            return
+        for answer in answers:
+            batch = self._under_way
+            if batch is None or batch.number != answer[0]:
+                continue
             try:
-                await self._carrier.commit(batch)
-            except StoreDied:
-                raise
+                self._carrier.outcome(batch, answer)
             except StoreError as error:
-                if self.failing is None:
-                    _log.error("%s; publishers are blocked, trying again every %g s", error, RETRY)
-                self.failing = STORE_FAILS
-                if self._closing:
-                    raise
-                await anyio.sleep(RETRY)
-            else:
-                if self.failing is not None:
-                    _log.warning("the store can write again")
+                self._failed(batch, error)
+                continue
+            if self.failing is not None:
+                _log.warning("the store can write again")
                 self.failing = None
-                return
+            self._under_way = None
+            self.store.committed(batch.number)
+            self.finish_turn()
+            self.release_held_back()
+            if self._closing and self._under_way is None:
+                self._commit()
+
+    def _failed(self, batch: Batch, error: StoreError) -> None:
+        """The disk refuses: try the same batch again until it does not. Nothing is confirmed meanwhile."""
+        if self._closing:
+            self._end(error)
+            return
+        if self.failing is None:
+            _log.error("%s; publishers are blocked, trying again every %g s", error, RETRY)
+        self.failing = STORE_FAILS
+        asyncio.get_running_loop().call_later(RETRY, self._send, batch)
+
+    def _end(self, error: StoreError) -> None:
+        if self._error is None:
+            self._error = error
+        self._ended.set()

@@ -20,6 +20,7 @@ from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.ports import CommitWaiter, Store
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.vhost import VirtualHost
+from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.errors import command_invalid, not_found
 from amqp_broker.session import delivery, publishing, topology
@@ -97,8 +98,8 @@ class Channel(CommitWaiter):
         self.user: User = user
         self.store: Store = vhost.store
         self.open: bool = True
-        self.out: list[bytes] = connection.output
-        self.held: deque[tuple[int, list[bytes]]] = deque()
+        self.out: list[Piece] = connection.output
+        self.held: deque[tuple[int, list[Piece]]] = deque()
         self.consumers: dict[str, ChannelConsumer] = {}
         self.delivery_tag: int = 0
         self.unacked: dict[int, QueueEntry] = {}
@@ -118,7 +119,7 @@ class Channel(CommitWaiter):
     # -- the hot methods; each goes straight to its handler
 
     def publish(
-        self, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[bytes] | None
+        self, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
     ) -> None:
         publishing.publish(self, known, header, body, chunks)
 
@@ -145,6 +146,11 @@ class Channel(CommitWaiter):
         self.out.append(frame)
         self.connection.output_size += len(frame)
         self.connection.mark_dirty()
+
+    def send_piece(self, piece: Piece) -> None:
+        """Part of a frame, between others of the same content."""
+        self.out.append(piece)
+        self.connection.output_size += len(piece)
 
     def send_payload(self, payload: bytes) -> None:
         """A method frame with this payload."""

@@ -16,6 +16,7 @@ from pamqp.base import Frame as Method
 from amqp_broker.broker.access import User
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.vhost import VirtualHost
+from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
 from amqp_broker.errors import (
@@ -134,7 +135,7 @@ class Connection(FrameHandler):
         self.capabilities: dict[str, Field] = {}
         self.user: User | None = None
         self.vhost: VirtualHost | None = None
-        self.output: list[bytes] = []
+        self.output: list[Piece] = []
         self.output_size: int = 0
         self.dirty: bool = False
         self.finished: bool = False
@@ -262,7 +263,7 @@ class Connection(FrameHandler):
             raise
 
     def message_received(
-        self, publish: Publish, header: ContentHeader, body: bytes, chunks: list[bytes] | None
+        self, publish: Publish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
     ) -> None:
         known = cast(KnownPublish, publish)
         channel = known.channel

@@ -167,7 +167,7 @@ def get(channel: Channel, method: Method) -> None:
     channel.send(payload_frame(FRAME_HEADER, channel.channel_id, message.header.payload))
     frame_max = channel.connection.frame_max
     for piece in body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max):
-        channel.send(piece)
+        channel.send_piece(piece)
     if method.no_ack:
         queue.settle(entry)
     else:

@@ -16,6 +16,7 @@ from pamqp.base import Frame as Method
 from amqp_broker.broker.access import WRITE
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.queue import Queue
+from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.errors import (
     NO_ROUTE,
@@ -38,7 +39,7 @@ _BY_TAG: Final = attrgetter("delivery_tag")
 
 
 def publish(
-    channel: Channel, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[bytes] | None
+    channel: Channel, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
 ) -> None:
     """Route a message and give it to its queues, or hold it in the transaction. Next step: `Queue.publish`.
 
@@ -96,7 +97,7 @@ def return_message(channel: Channel, message: Message) -> None:
     channel.send(payload_frame(FRAME_HEADER, channel.channel_id, message.header.payload))
     frame_max = channel.connection.frame_max
     for piece in body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max):
-        channel.send(piece)
+        channel.send_piece(piece)
 
 
 # -- publisher confirms

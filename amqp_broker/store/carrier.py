@@ -11,7 +11,7 @@ import contextlib
 import marshal
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 
@@ -21,6 +21,11 @@ from amqp_broker.store.loop import ANSWER, OK, READY, REQUEST
 if TYPE_CHECKING:
     from amqp_broker.store.batch import Batch
 
+# number, status, body: see `loop`.
+Answer: TypeAlias = tuple[int, int, bytes]
+
+# The socket's buffer takes a request of this size at once when it is empty.
+SMALL: Final = 65536
 _RECEIVE: Final = 65536
 
 
@@ -51,14 +56,60 @@ class Carrier(ABC):
     async def commit(self, batch: Batch) -> None:
         """Have a batch written; it is durable on return, and `batch.released` tells what it released.
 
-        Raises StoreError if it was not written, in which case it has to be committed again before any later
-        batch can be; StoreDied if the writer is gone. When cancelled, whether it was written is unknown.
+        Raises StoreError if it was not written, in which case it has to be committed again before any later batch
+        can be; StoreDied if the writer is gone. When cancelled, whether it was written is unknown.
         """
+        await self.send(batch)
+        async with self._receiving:
+            batch.released = await self._answer(batch.number)
+
+    # The same in two halves, for an event loop that is told when the socket can be read.
+
+    def fileno(self) -> int:
+        """The socket that answers come from."""
+        return self._connection().fileno()
+
+    def send_nowait(self, batch: Batch) -> bool:
+        """Send a batch whole without waiting; False, with nothing sent, if that may not be possible.
+
+        Raises StoreDied.
+        """
+        size = REQUEST.size + len(batch.payload)
+        if size > SMALL or self._sending.statistics().locked:
+            return False
+        connection = self._connection()
+        try:
+            sent = connection.sendmsg([REQUEST.pack(batch.number, len(batch.payload)), batch.payload])
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._died() from error
+        if sent < size:
+            raise self._died()
+        return True
+
+    async def send(self, batch: Batch) -> None:
+        """Send a batch, waiting for room as needed. Raises StoreDied."""
         payload = batch.payload
         async with self._sending:
             await self._send(REQUEST.pack(batch.number, len(payload)), payload)
-        async with self._receiving:
-            batch.released = await self._answer(batch.number)
+
+    def answers_nowait(self) -> list[Answer]:
+        """The answers that have come. Raises StoreDied if there are none because the writer is gone."""
+        self._receive()
+        answers: list[Answer] = []
+        while (answer := self._cut_answer()) is not None:
+            answers.append(answer)
+        return answers
+
+    def outcome(self, batch: Batch, answer: Answer) -> None:
+        """Note the answer to a batch in it. Raises StoreError if it was not written."""
+        _, status, body = answer
+        if status != OK:
+            cause, code = marshal.loads(body)
+            raise StoreError(self._path, cause, code)
+        if body:
+            batch.released = marshal.loads(body)
 
     async def close(self) -> None:
         """Let the writer finish what it was sent, and wait for its end. Harmless if there is none."""
@@ -112,27 +163,37 @@ class Carrier(ABC):
                     raise StoreError(self._path, cause, code)
                 return released
 
-    async def _next_answer(self) -> tuple[int, int, bytes]:
-        received = self._received
+    async def _next_answer(self) -> Answer:
         while True:
-            if len(received) >= ANSWER.size:
-                number, status, size = ANSWER.unpack_from(received)
-                end = ANSWER.size + size
-                if len(received) >= end:
-                    body = bytes(received[ANSWER.size : end])
-                    del received[:end]
-                    return number, status, body
-            connection = self._connection()
-            await anyio.wait_readable(connection)
-            try:
-                data = connection.recv(_RECEIVE)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise self._died() from error
-            if not data:
-                raise self._died()
-            received += data
+            answer = self._cut_answer()
+            if answer is not None:
+                return answer
+            await anyio.wait_readable(self._connection())
+            self._receive()
+
+    def _cut_answer(self) -> Answer | None:
+        received = self._received
+        if len(received) < ANSWER.size:
+            return None
+        number, status, size = ANSWER.unpack_from(received)
+        end = ANSWER.size + size
+        if len(received) < end:
+            return None
+        body = bytes(received[ANSWER.size : end])
+        del received[:end]
+        return number, status, body
+
+    def _receive(self) -> None:
+        """Take what has come. Raises StoreDied at the end of the stream."""
+        try:
+            data = self._connection().recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise self._died() from error
+        if not data:
+            raise self._died()
+        self._received += data
 
     def _connection(self) -> socket.socket:
         if self._socket is None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from amqp_broker.content.body import Piece, cut
 from amqp_broker.wire.methods import FRAME_BODY, FRAME_END_OCTET, FRAME_HEAD, FRAME_OVERHEAD
 
 
-def body_frames(channel_id: int, chunks: tuple[bytes, ...], body_size: int, frame_max: int) -> list[bytes]:
+def body_frames(channel_id: int, chunks: tuple[Piece, ...], body_size: int, frame_max: int) -> list[Piece]:
     """Body frames of at most frame_max octets each, as pieces to be sent one after another.
 
     chunks: the body's pieces in order, body_size octets together. A piece that fits is passed on, not copied.
     """
     left = body_size
-    pieces: list[bytes] = []
+    pieces: list[Piece] = []
     room = 0
     for chunk in chunks:
         at = 0
@@ -23,7 +24,7 @@ def body_frames(channel_id: int, chunks: tuple[bytes, ...], body_size: int, fram
                 left -= room
                 pieces.append(FRAME_HEAD(FRAME_BODY, channel_id, room))
             end = min(at + room, len(chunk))
-            pieces.append(chunk if end - at == len(chunk) else chunk[at:end])
+            pieces.append(cut(chunk, at, end))
             room -= end - at
             at = end
     if pieces:

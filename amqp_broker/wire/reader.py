@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Final
 
+from amqp_broker.content.body import Piece, cut
 from amqp_broker.content.header import ContentHeader, HeaderError, parse_header
 from amqp_broker.errors import HardError, frame_error, internal_error, unexpected_frame
 from amqp_broker.wire.methods import (
@@ -91,7 +92,7 @@ class FrameHandler(ABC):
 
     @abstractmethod
     def message_received(
-        self, publish: Publish, header: ContentHeader, body: bytes, chunks: list[bytes] | None
+        self, publish: Publish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
     ) -> None:
         """A publish with all its content: the body, or the pieces it came in."""
 
@@ -117,7 +118,7 @@ class _Content:
         self.header: ContentHeader | None = None
         self.remaining: int = 0
         self.refused: bool = False
-        self.chunks: list[bytes] = []
+        self.chunks: list[Piece] = []
 
 
 class FrameReader:
@@ -189,12 +190,17 @@ class FrameReader:
                 raise frame_error(
                     f"type {data[pos]}, {snippet(data[pos + 7 : stop])}: {{invalid_frame_end_marker,{data[stop]}}}"
                 )
-            publish = self.publishes.get(data[pos:stop])
-            if publish is not None:
-                pos = self._known_publish(publish, data, stop + 1, end)
+            kind = data[pos]
+            if kind == FRAME_METHOD:
+                publish = self.publishes.get(data[pos:stop])
+                if publish is not None:
+                    pos = self._known_publish(publish, data, stop + 1, end)
+                    continue
+            if kind == FRAME_BODY:
+                self._body(data[pos + 1] << 8 | data[pos + 2], cut(data, pos + 7, stop))
             else:
                 self._frame(data, pos, stop)
-                pos = stop + 1
+            pos = stop + 1
         if pos < end and not self.stopped:
             self.rest = data[pos:] if pos else data
 
@@ -241,8 +247,6 @@ class FrameReader:
                 self._new_publish(channel_id, payload, data[pos:stop])
             else:
                 self.handler.method_received(channel_id, payload)
-        elif kind == FRAME_BODY:
-            self._body(channel_id, payload)
         elif kind == FRAME_HEADER and len(payload) >= 12:
             self._header(channel_id, payload)
         elif kind == FRAME_HEARTBEAT and not payload:
@@ -293,10 +297,10 @@ class FrameReader:
         content.header = header
         content.remaining = header.body_size
 
-    def _body(self, channel_id: int, payload: bytes) -> None:
+    def _body(self, channel_id: int, payload: Piece) -> None:
         content = self.contents.get(channel_id)
         if content is None or content.header is None:
-            self._content_unexpected(channel_id, FRAME_BODY, payload)
+            self._content_unexpected(channel_id, FRAME_BODY, bytes(payload[:17]))
             return
         content.remaining -= len(payload)
         if not content.refused:
@@ -312,8 +316,9 @@ class FrameReader:
         del self.contents[channel_id]
         if content.refused:
             return
-        if len(content.chunks) == 1:
-            self.handler.message_received(content.publish, header, content.chunks[0], None)
+        chunk = content.chunks[0]
+        if len(content.chunks) == 1 and isinstance(chunk, bytes):
+            self.handler.message_received(content.publish, header, chunk, None)
         else:
             self.handler.message_received(content.publish, header, b"", content.chunks)
 
@@ -338,7 +343,7 @@ class FrameReader:
         if end > pos:
             self.stream_left -= end - pos
             if not content.refused:
-                content.chunks.append(data[pos:end])
+                content.chunks.append(cut(data, pos, end))
         if self.stream_left:
             return end
         if data[end] != FRAME_END:

@@ -94,12 +94,22 @@ def imports_of(layer: str) -> set[str]:
     for file in (PACKAGE / layer).rglob("*.py"):
         for statement in ast.walk(_without_type_checking(ast.parse(file.read_text()))):
             if isinstance(statement, ast.ImportFrom) and statement.module:
-                whole = [f"{statement.module}.{alias.name}" for alias in statement.names]
-                for module in [statement.module, *whole]:
-                    path = module.replace(".", "/").removeprefix("amqp_broker/") + ".py"
-                    if module.startswith("amqp_broker.") and (PACKAGE / path).exists():
-                        found.add(path)
-    return {path for path in found if not path.startswith(layer + "/")}
+                module = statement.module
+                found |= {
+                    _path(name) for name in [module, *(f"{module}.{alias.name}" for alias in statement.names)]
+                }
+    return {path for path in found if path and not path.startswith(layer + "/")}
+
+
+def _path(module: str) -> str:
+    """Where a module or package of amqp_broker lies in it; "" for anything else."""
+    parts = module.split(".")
+    path = "/".join(parts[1:])
+    if parts[0] != "amqp_broker" or not path:
+        return ""
+    if (PACKAGE / path).is_dir():
+        return path + "/"
+    return path + ".py" if (PACKAGE / (path + ".py")).exists() else ""
 
 
 def _without_type_checking(tree: ast.Module) -> ast.Module:

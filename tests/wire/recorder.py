@@ -84,7 +84,9 @@ class Conversation:
         self.calls.append(("message", channel_id, address, header, body))
         return self
 
-    def message(self, channel_id: int, routing_key: str, *bodies: bytes, **properties: object) -> Conversation:
+    def message(
+        self, channel_id: int, routing_key: str, *bodies: bytes, **properties: object
+    ) -> Conversation:
         """A publish with its content, a frame for each of `bodies`."""
         body = b"".join(bodies)
         self.publish(channel_id, routing_key)

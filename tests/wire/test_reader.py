@@ -135,7 +135,9 @@ def test_long_body_frames_in_any_pieces_arrive_whole(cuts: list[int]) -> None:
 def test_a_long_body_frame_is_not_kept_while_it_comes() -> None:
     reader = FrameReader(Recorder(), 1 << 20, 1 << 27)
     body = b"x" * 500_000
-    octets = PUBLISH + Frame(HEADER, 1, encode_header(len(body), {})).encoded() + Frame(BODY, 1, body).encoded()
+    octets = (
+        PUBLISH + Frame(HEADER, 1, encode_header(len(body), {})).encoded() + Frame(BODY, 1, body).encoded()
+    )
     for at in range(0, len(octets) - 1, 10_000):
         reader.feed(octets[at : at + 10_000])
         assert len(reader.rest) <= STREAMED_FRAME
@@ -228,7 +230,8 @@ ERRORS = {
         "FRAME_ERROR - body is longer than the 3 octets its header announced",
     ),
     "a known publish with a bad end after its body": (
-        (PUBLISH + HEADER_OF_3 + frame(BODY, b"abc")) + (PUBLISH + HEADER_OF_3 + frame(BODY, b"abc", end=b"!")),
+        (PUBLISH + HEADER_OF_3 + frame(BODY, b"abc"))
+        + (PUBLISH + HEADER_OF_3 + frame(BODY, b"abc", end=b"!")),
         'FRAME_ERROR - type 3, all octets = <<"abc">>: {invalid_frame_end_marker,33}',
     ),
     "a known publish with a bad end itself": (
