@@ -53,7 +53,10 @@ LONGEST_SHORTSTR: Final = 255
 
 
 def reply_text(code: int, explanation: str) -> str:
-    """`NAME - explanation` (just `NAME` without one), cut to what a short string holds (255 octets of UTF-8, the last three being dots)."""
+    """`NAME - explanation`, just `NAME` without one, cut to what a short string holds.
+
+    That is 255 octets of UTF-8, of which the last three are dots if it was cut.
+    """
     text = f"{REPLY_NAMES[code]} - {explanation}" if explanation else REPLY_NAMES[code]
     encoded = text.encode("utf-8", "surrogateescape")
     if len(encoded) <= LONGEST_SHORTSTR:

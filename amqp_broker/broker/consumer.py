@@ -1,7 +1,7 @@
 """A consumer as a queue sees it: something that takes messages while it is not blocked.
 
-The session implements it. A queue calls `deliver` or `hand_over` only for a consumer that is not blocked, and
-looks at `blocked` again right after; who unblocks a consumer tells the queue (`Queue.activate`).
+The session implements it. A queue calls `deliver` or `hand_over` only for a consumer that is not blocked; a blocked
+one loses its place in the line, and who unblocks it tells the queue (`Queue.activate`).
 """
 
 from __future__ import annotations

@@ -88,7 +88,9 @@ def restore_exchange(vhost: VirtualHost, definition: Definition) -> None:
 
 def restore_queue(vhost: VirtualHost, definition: Definition, stored: dict[int, StoredQueue]) -> Queue:
     value = definition.value
-    queue = Queue(cast(str, value["name"]), vhost.name, True, _arguments(value), vhost.store)
+    queue = Queue(
+        cast(str, value["name"]), vhost.name, durable=True, arguments=_arguments(value), store=vhost.store
+    )
     queue.auto_delete = cast(bool, value["auto_delete"])
     queue.store_id = cast(int, value["store_id"])
     queue.definition = definition.key
@@ -104,11 +106,8 @@ def restore_binding(vhost: VirtualHost, definition: Definition) -> None:
     value = definition.value
     source = vhost.exchanges.get(cast(str, value["source"]))
     name = cast(str, value["destination"])
-    destination: Queue | Exchange | None
-    if cast(bool, value["to_exchange"]):
-        destination = vhost.exchanges.get(name)
-    else:
-        destination = vhost.queues.get(name)
+    to_exchange = cast(bool, value["to_exchange"])
+    destination = vhost.exchanges.get(name) if to_exchange else vhost.queues.get(name)
     if source is None or destination is None:
         return
     binding = Binding(source, destination, cast(str, value["routing_key"]), _arguments(value))

@@ -90,7 +90,7 @@ class Exchange(ABC):
 
     def check_binding(self, routing_key: str, arguments: dict[str, Field]) -> None:
         """Raises SoftError 406 for binding arguments that this type cannot use."""
-        return None
+        return
 
     @abstractmethod
     def add(self, binding: Binding) -> None:

@@ -100,10 +100,13 @@ class Queue:
         """Append a message, or give it to the consumer whose turn it is. Next step: `Consumer.deliver`."""
         seq = self.next_seq
         self.next_seq = seq + 1
-        if self.active:
+        while self.active:
+            if self.active[0].blocked:
+                self._turn_over(self.active[0])
+                continue
             consumer = self.active[0]
             if consumer.no_ack:
-                consumer.hand_over(message, False)
+                consumer.hand_over(message, redelivered=False)
             else:
                 entry = QueueEntry(message, self, seq)
                 if self.durable and message.persistent:
@@ -144,6 +147,9 @@ class Queue:
     def pump(self) -> None:
         """Deliver while there is a ready consumer and an entry."""
         while self.active and (self.ready or self._read_back()):
+            if self.active[0].blocked:
+                self._turn_over(self.active[0])
+                continue
             consumer = self.active[0]
             entry = self.ready.popleft()
             if consumer.no_ack:
@@ -264,7 +270,7 @@ class Queue:
         self.consumers.append(consumer)
         if consumer.exclusive:
             self.exclusive_consumer = consumer
-        self.mixed_priorities = any([other.priority != consumer.priority for other in self.consumers])
+        self.mixed_priorities = any(other.priority != consumer.priority for other in self.consumers)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """Take a consumer out. What it has unacknowledged stays so."""

@@ -52,9 +52,11 @@ QUEUE_ARGUMENT_NAMES: Final = list(QUEUE_ARGUMENTS)
 
 
 class VirtualHost:
-    """generation: changes with every change of topology; what was derived from an earlier one is void."""
+    """generation: changes with every change of topology; what was derived from an earlier one is void.
+    exclusive: the exclusive queues of each connection that has some, by name.
+    """
 
-    __slots__ = ("definitions", "exchanges", "generation", "name", "queues", "store")
+    __slots__ = ("definitions", "exchanges", "exclusive", "generation", "name", "queues", "store")
 
     def __init__(self, name: str, store: Store, definitions: DefinitionWriter) -> None:
         self.name: str = name
@@ -62,6 +64,7 @@ class VirtualHost:
         self.definitions: DefinitionWriter = definitions
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
+        self.exclusive: dict[object, dict[str, Queue]] = {}
         self.generation: int = 1
         for exchange_name, kind in PREDECLARED.items():
             exchange = new_exchange(kind, exchange_name, name, {})
@@ -79,7 +82,7 @@ class VirtualHost:
         return exchange
 
     def queue(self, name: str, connection: object) -> Queue:
-        """A queue that `connection` may use. Raises SoftError 404; 405 if it is another connection's exclusive queue."""
+        """A queue that `connection` may use. Raises SoftError 404; 405 for another connection's exclusive queue."""
         queue = self.queues.get(name)
         if queue is None:
             raise no_queue(name, self.name)
@@ -304,6 +307,8 @@ class VirtualHost:
         queue.auto_delete = flags.auto_delete
         queue.owner = owner
         self.add_queue(queue)
+        if owner is not None:
+            self.exclusive.setdefault(owner, {})[name] = queue
         if queue.durable:
             queue.store_id = self.store.next_queue_id()
             self.definitions.put_queue(queue)
@@ -322,6 +327,8 @@ class VirtualHost:
         count = queue.ready_count()
         del self.queues[queue.name]
         self.generation += 1
+        if queue.owner in self.exclusive:
+            del self.exclusive[queue.owner][queue.name]
         self._remove_incoming(queue.incoming)
         if queue.definition:
             self.definitions.delete("queue", queue.definition)
@@ -336,8 +343,9 @@ class VirtualHost:
 
     def delete_exclusive(self, connection: object) -> None:
         """The connection is gone: delete its exclusive queues."""
-        for queue in [queue for queue in self.queues.values() if queue.owner is connection]:
-            self.delete_queue(queue)
+        for queue in self.exclusive.pop(connection, {}).values():
+            if not queue.deleted:
+                self.delete_queue(queue)
 
     def add_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue

@@ -201,14 +201,14 @@ class Permissions(Section, frozen=True, kw_only=True):
 
 
 class Auth(Section, frozen=True, kw_only=True):
-    """Who may connect. The default user and virtual host are made when the data directory is new."""
+    """Who may connect. The default user and virtual host are made at every start."""
 
     default_user: Annotated[
         str,
         Option(
             Text("a string of 1 to 255 bytes", 1, 255),
-            """The name of the first user. It is made together with the default virtual host when the data
-            directory is new; changing it later changes nothing for data that exists.""",
+            """The name of the first user. It is made together with the default virtual host at every
+            start.""",
         ),
     ] = "guest"
     default_pass: Annotated[

@@ -16,6 +16,7 @@ _log = logging.getLogger(__name__)
 
 LOW_MEMORY: Final = "low on memory"
 LOW_DISK: Final = "low on disk"
+_STATM: Final = "/proc/self/statm"
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -41,17 +42,14 @@ class Watch:
         )
         self.disk_limit = limits.disk_free_limit
         self._directory = directory
-        self._statm = (
-            open("/proc/self/statm", "rb", buffering=0) if os.path.exists("/proc/self/statm") else None
-        )
+        self._statm = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC) if os.path.exists(_STATM) else -1
         self._on: list[str] = []
 
     def resident(self) -> int:
         """Octets of memory this process has resident; 0 where that cannot be told."""
-        if self._statm is None:
+        if self._statm < 0:
             return 0
-        self._statm.seek(0)
-        return int(self._statm.read().split()[1]) * _PAGE
+        return int(os.pread(self._statm, 256, 0).split()[1]) * _PAGE
 
     def reasons(self) -> list[str]:
         """The alarms that are on now, logging each change."""
@@ -76,5 +74,5 @@ class Watch:
         return found
 
     def close(self) -> None:
-        if self._statm is not None:
-            self._statm.close()
+        if self._statm >= 0:
+            os.close(self._statm)

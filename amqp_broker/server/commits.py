@@ -1,7 +1,7 @@
 """The end of a turn: write the connections' output, and have what the turn changed made durable.
 
-`Commits.finish_turn` is called by whoever ran a turn, before the event loop goes on. If no commit is under way it sends
-all that gathered since the last one to the writer; the answer comes back as a callback, which lets the waiters speak and
+`Commits.finish_turn` is called by whoever ran a turn, before the event loop goes on. If no commit is under way it
+sends all that gathered since the last one to the writer; the answer comes back as a callback, which lets the waiters speak and
 sends what gathered meanwhile. There is no timer on that way: the wait for the disk is what makes batches. Only a
 batch that nobody waits for is held for a moment, for company.
 """
@@ -50,6 +50,7 @@ class Commits:
         self._error: StoreError | None = None
         self._closing = False
         self._ended = asyncio.Event()
+        self._deserted = asyncio.Event()
         self._turn_follows = False
 
     @property
@@ -83,6 +84,17 @@ class Commits:
                 self.held_back.append(client)
             else:
                 client.go_on()
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is closed and needs no more turns."""
+        del self.clients[connection]
+        if not self.clients:
+            self._deserted.set()
+
+    async def wait_no_clients(self) -> None:
+        while self.clients:
+            self._deserted.clear()
+            await self._deserted.wait()
 
     async def run(self) -> None:
         """Keep commits going until `close` has had the last one made. Raises StoreDied, or StoreError at the end."""

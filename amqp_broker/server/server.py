@@ -170,7 +170,7 @@ class Server:
     def forget(self, client: Client) -> None:
         """A client's socket is closed."""
         connection = client.connection
-        del self._commits.clients[connection]
+        self._commits.forget(connection)
         if connection.close_reason is not None:
             _log.warning("closed connection %s: %s", connection.name, connection.close_reason)
         else:
@@ -208,8 +208,7 @@ class Server:
             client.go_on()
         self._commits.finish_turn()
         with anyio.move_on_after(SHUTDOWN_PATIENCE):
-            while self._commits.clients:
-                await anyio.sleep(0.01)
+            await self._commits.wait_no_clients()
         for client in self.clients:
             client.transport.abort()
 
@@ -229,4 +228,4 @@ def _address_text(address: object) -> str:
 
 def _is_loopback(address: object) -> bool:
     host = address[0] if isinstance(address, tuple) else ""
-    return host.startswith("127.") or host == "::1" or host.startswith("::ffff:127.")
+    return host == "::1" or host.startswith(("127.", "::ffff:127."))

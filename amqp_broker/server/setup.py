@@ -55,6 +55,7 @@ def session_settings(config: Config) -> SessionSettings:
     settings.handshake_timeout = protocol.handshake_timeout
     settings.max_message_size = protocol.max_message_size
     settings.consumer_max = limits.consumer_max_per_channel
+    settings.consumer_timeout = limits.consumer_timeout
     settings.high_water = limits.output_high_watermark
     settings.low_water = limits.output_low_watermark
     return settings

@@ -22,7 +22,7 @@ from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.vhost import VirtualHost
 from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
-from amqp_broker.errors import command_invalid, not_found
+from amqp_broker.errors import command_invalid, not_found, precondition_failed
 from amqp_broker.session import delivery, publishing, topology
 from amqp_broker.session.consumer import ChannelConsumer
 from amqp_broker.session.transaction import Transaction
@@ -61,6 +61,7 @@ class Channel(CommitWaiter):
     default_prefetch: for consumers to come; prefetch: shared by all consumers; 0 for no limit.
     confirm_seq: number of the last publish in confirm mode, confirmed: of the last one confirmed.
     unconfirmed: [batch, last number] for each store batch that publishes wait for.
+    tags_seen: the last delivery tag at some times, for the acknowledgement timeout.
     reply_queue: where direct replies to this channel go, if it asked for them.
     last_queue: name of the queue declared last, which an empty name stands for.
     """
@@ -84,6 +85,7 @@ class Channel(CommitWaiter):
         "prefetched",
         "reply_queue",
         "store",
+        "tags_seen",
         "transaction",
         "unacked",
         "unconfirmed",
@@ -105,6 +107,7 @@ class Channel(CommitWaiter):
         self.unacked: dict[int, QueueEntry] = {}
         self.first_unacked: int = 1
         self.prefetched: int = 0
+        self.tags_seen: deque[tuple[float, int]] = deque()
         self.prefetch: int = 0
         self.default_prefetch: int = 0
         self.confirm_mode: bool = False
@@ -250,6 +253,25 @@ class Channel(CommitWaiter):
             if consumer is not previous and consumer.blocked:
                 cast(ChannelConsumer, consumer).unblock()
             previous = consumer
+
+    def check_acknowledged(self, now: float) -> None:
+        """Raises SoftError 406 if a delivery is unacknowledged for longer than the timeout; called about once a minute.
+
+        What was delivered when is known from the tags seen at earlier calls, so a delivery costs nothing.
+        """
+        timeout = self.connection.settings.consumer_timeout
+        seen = self.tags_seen
+        if not timeout or not self.unacked:
+            seen.clear()
+            return
+        while len(seen) > 1 and seen[1][0] <= now - timeout:
+            seen.popleft()
+        if seen and seen[0][0] <= now - timeout and min(self.unacked) <= seen[0][1]:
+            raise precondition_failed(
+                f"delivery acknowledgement on channel {self.channel_id} timed out. Timeout value used: "
+                f"{int(timeout * 1000)} ms. This timeout value can be configured, see consumers doc guide to learn more"
+            )
+        seen.append((now, self.delivery_tag))
 
     # -- the end
 

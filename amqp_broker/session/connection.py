@@ -8,7 +8,7 @@ is left and closes the socket.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from pamqp import commands
 from pamqp.base import Frame as Method
@@ -33,8 +33,21 @@ from amqp_broker.errors import (
     reply_text,
     unexpected_frame,
 )
-from amqp_broker.session.auth import LoginRefused, MalformedResponse, login
 from amqp_broker.session.channel import Channel, KnownPublish
+from amqp_broker.session.handshake import (
+    CLOSED,
+    CLOSING,
+    GREETING,
+    OPENING,
+    PHASE_NAMES,
+    RUNNING,
+    STARTING,
+    TUNING,
+    greet,
+    open_vhost,
+    start_ok,
+    tune_ok,
+)
 from amqp_broker.session.settings import SessionSettings, Turn
 from amqp_broker.wire.methods import (
     FRAME_METHOD,
@@ -47,29 +60,14 @@ from amqp_broker.wire.methods import (
 )
 from amqp_broker.wire.reader import BASIC_PUBLISH, FrameHandler, FrameReader, Publish
 
-PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-# What opens a connection, and the version that connection.start then names.
-ACCEPTED_HEADERS: Final = {
-    PROTOCOL_HEADER: (0, 9),
-    b"AMQP\x01\x01\x00\x09": (0, 9),
-    b"AMQP\x01\x01\x08\x00": (8, 0),
-    b"AMQP\x01\x01\x09\x01": (8, 0),
-}
-
-# phases
-GREETING: Final = 0  # the protocol header is due
-STARTING: Final = 1  # connection.start sent
-TUNING: Final = 2  # connection.tune sent
-OPENING: Final = 3  # tune-ok seen, connection.open is due
-RUNNING: Final = 4
-CLOSING: Final = 5  # connection.close sent
-CLOSED: Final = 6
-
 CHANNEL_OPEN: Final = b"\x00\x14\x00\x0a"
 CHANNEL_CLOSE: Final = b"\x00\x14\x00\x28"
 CHANNEL_CLOSE_OK: Final = b"\x00\x14\x00\x29"
 BASIC_ACK: Final = b"\x00\x3c\x00\x50"
 ACK_SIZE: Final = 13
+
+# Between two looks for deliveries that are unacknowledged for too long, seconds.
+CHECK_INTERVAL: Final = 60.0
 
 
 class Connection(FrameHandler):
@@ -98,6 +96,7 @@ class Connection(FrameHandler):
         "last_received",
         "last_sent",
         "name",
+        "next_check",
         "output",
         "output_size",
         "paused",
@@ -145,6 +144,7 @@ class Connection(FrameHandler):
         self.deadline: float = now + settings.handshake_timeout
         self.last_received: float = now
         self.last_sent: float = now
+        self.next_check: float = now + CHECK_INTERVAL
 
     # -- called by the server
 
@@ -152,7 +152,7 @@ class Connection(FrameHandler):
         """Handle what the peer sent. Next step: `FrameReader.feed`, then back here with methods and messages."""
         self.last_received = now
         if self.phase == GREETING:
-            data = self._greet(data)
+            data = greet(self, data)
             if not data:
                 return
         try:
@@ -164,14 +164,24 @@ class Connection(FrameHandler):
         """Let time pass: deadlines, and heartbeats both ways. Called about once a second."""
         if self.phase != RUNNING:
             if now >= self.deadline:
-                self._end("handshake timeout" if self.phase < RUNNING else "no close-ok")
+                self.end("handshake timeout" if self.phase < RUNNING else "no close-ok")
             return
+        if now >= self.next_check:
+            self.next_check = now + CHECK_INTERVAL
+            self._check_acknowledged(now)
         if not self.heartbeat:
             return
         if now - self.last_received >= 2 * self.heartbeat and not self.paused:
-            self._end(f"missed heartbeats from client, timeout: {self.heartbeat}s")
+            self.end(f"missed heartbeats from client, timeout: {self.heartbeat}s")
         elif now - self.last_sent >= self.heartbeat / 2:
             self.send(HEARTBEAT)
+
+    def _check_acknowledged(self, now: float) -> None:
+        for channel in list(self.channels.values()):
+            try:
+                channel.check_acknowledged(now)
+            except AmqpError as error:
+                self._failed(channel, error, b"\0\0\0\0")
 
     def sent(self, size: int, now: float) -> None:
         """The server wrote `size` octets of output to the socket."""
@@ -195,7 +205,7 @@ class Connection(FrameHandler):
             text = f"broker forced connection closure with reason '{reason}'"
             self._close(HardError(CONNECTION_FORCED, text), now)
         elif self.phase < RUNNING:
-            self._end(reason)
+            self.end(reason)
 
     def crashed(self) -> None:
         """A defect of the broker showed on this connection: 541, and nobody else is harmed."""
@@ -205,7 +215,7 @@ class Connection(FrameHandler):
         close.class_id = close.method_id = 0
         if self.phase == RUNNING:
             self.send(method_frame(0, close))
-        self._end("internal error")
+        self.end("internal error")
 
     def alarm_raised(self, reason: str) -> None:
         """Publishers are blocked from now on: called for each connection that publishes while an alarm is on."""
@@ -342,7 +352,7 @@ class Connection(FrameHandler):
             self._close(error, now)
         else:
             # A peer that has not logged in is told nothing.
-            self._end(error.text)
+            self.end(error.text)
 
     def _close(self, error: HardError, now: float) -> None:
         close = commands.Connection.Close()
@@ -357,7 +367,7 @@ class Connection(FrameHandler):
         self.reader.contents.clear()
         self.send(method_frame(0, close))
 
-    def _end(self, reason: str | None) -> None:
+    def end(self, reason: str | None) -> None:
         """Close the socket without another word, once the output is sent."""
         self.close_reason = self.close_reason or reason
         self.phase = CLOSED
@@ -391,7 +401,8 @@ class Connection(FrameHandler):
                 f"channel_max ({self.channel_max})"
             )
         vhost, user = self.vhost, self.user
-        assert vhost is not None and user is not None
+        assert vhost is not None
+        assert user is not None
         channel = Channel(self, channel_id, vhost, user)
         self.channels[channel_id] = channel
         ok = commands.Channel.OpenOk()
@@ -413,27 +424,6 @@ class Connection(FrameHandler):
 
     # -- channel 0
 
-    def _greet(self, data: bytes) -> bytes:
-        """Take the protocol header; returns what came after it."""
-        data = self.greeting + data
-        if len(data) < len(PROTOCOL_HEADER):
-            self.greeting = data
-            return b""
-        self.greeting = b""
-        version = ACCEPTED_HEADERS.get(data[:8])
-        if version is None:
-            self.send(PROTOCOL_HEADER)
-            self._end("unsupported protocol header")
-            return b""
-        start = commands.Connection.Start()
-        start.version_major, start.version_minor = version
-        start.server_properties = self.settings.server_properties  # type: ignore[assignment]
-        start.mechanisms = " ".join(self.settings.mechanisms)
-        start.locales = "en_US"
-        self.phase = STARTING
-        self.send(method_frame(0, start))
-        return data[8:]
-
     def _connection_method(self, payload: bytes, index: bytes) -> None:
         """A method on channel 0: what is expected depends on the phase."""
         try:
@@ -444,112 +434,31 @@ class Connection(FrameHandler):
                 return
             handler = _CONNECTION_METHODS.get((self.phase, number))
             if handler is None:
-                raise channel_error(f"unexpected method in connection state {_PHASE_NAMES[self.phase]}")
+                raise channel_error(f"unexpected method in connection state {PHASE_NAMES[self.phase]}")
             handler(self, method)
         except AmqpError as error:
             raise self._at(index, HardError(error.code, error.explanation)) from None
 
     def _while_closing(self, number: int) -> None:
         if number == commands.Connection.CloseOk.index:
-            self._end(self.close_reason)
+            self.end(self.close_reason)
         elif number == commands.Connection.Close.index:
             self.send(method_frame(0, commands.Connection.CloseOk()))
-
-    def start_ok(self, method: Method) -> None:
-        start_ok = cast(commands.Connection.StartOk, method)
-        self.client_properties = cast("dict[str, Field]", start_ok.client_properties)
-        capabilities = self.client_properties.get("capabilities")
-        if capabilities is not None and isinstance(capabilities.value, dict):
-            self.capabilities = capabilities.value
-        mechanism = start_ok.mechanism
-        try:
-            if mechanism not in self.settings.mechanisms:
-                raise MalformedResponse(f"authentication mechanism '{mechanism}' is not offered")
-            # A long string is octets here; pamqp's annotation has it a str.
-            user = login(self.broker, mechanism, cast(bytes, cast(Any, method).response))
-            if user.name in self.settings.loopback_users and not self.from_loopback:
-                raise LoginRefused(f"user '{user.name}' can only connect via localhost")
-        except MalformedResponse as malformed:
-            self._end(str(malformed))
-            return
-        except LoginRefused as refusal:
-            self._refuse_login(mechanism, str(refusal))
-            return
-        self.user = user
-        tune = commands.Connection.Tune()
-        tune.channel_max = self.settings.channel_max
-        tune.frame_max = self.settings.frame_max
-        tune.heartbeat = self.settings.heartbeat
-        self.phase = TUNING
-        self.send(method_frame(0, tune))
-
-    def _refuse_login(self, mechanism: str, reason: str) -> None:
-        self.close_reason = reason
-        if not self.capable("authentication_failure_close"):
-            self._end(reason)
-            return
-        close = commands.Connection.Close()
-        close.reply_code = 403
-        close.reply_text = reply_text(
-            403,
-            f"Login was refused using authentication mechanism {mechanism}. "
-            "For details see the broker logfile.",
-        )
-        close.class_id = close.method_id = 0
-        self.phase = CLOSING
-        self.send(method_frame(0, close))
-
-    def tune_ok(self, method: Method) -> None:
-        """What the client chose must lie within what was offered; 0 for no limit is refused where there is one."""
-        tune_ok = cast(commands.Connection.TuneOk, method)
-        channel_max, frame_max = tune_ok.channel_max, tune_ok.frame_max
-        self._check_negotiated("frame_max", frame_max, FRAME_MIN_SIZE, self.settings.frame_max)
-        self._check_negotiated("channel_max", channel_max, 1, self.settings.channel_max)
-        self.frame_max = frame_max or 0x7FFFFFFF
-        self.channel_max = channel_max or 0xFFFF
-        self.heartbeat = tune_ok.heartbeat
-        self.reader.frame_max = self.frame_max
-        self.phase = OPENING
-
-    def _check_negotiated(self, name: str, value: int, least: int, most: int) -> None:
-        if value and value < least:
-            raise not_allowed(
-                f"negotiated {name} = {value} is lower than the minimum allowed value ({least})"
-            )
-        if most and (value == 0 or value > most):
-            raise not_allowed(
-                f"negotiated {name} = {value} is higher than the maximum allowed value ({most})"
-            )
-
-    def open_vhost(self, method: Method) -> None:
-        name = cast(commands.Connection.Open, method).virtual_host
-        user = self.user
-        assert user is not None
-        vhost = self.broker.vhosts.get(name)
-        if vhost is None:
-            raise not_allowed(f"vhost {name} not found")
-        if name not in user.permissions:
-            raise not_allowed(f"access to vhost '{name}' refused for user '{user.name}'")
-        self.vhost = vhost
-        self.phase = RUNNING
-        self.send(method_frame(0, commands.Connection.OpenOk()))
 
     def close_asked(self, method: Method) -> None:
         self._close_channels()
         self.send(method_frame(0, commands.Connection.CloseOk()))
-        self._end(None)
+        self.end(None)
 
     def update_secret(self, method: Method) -> None:
         """Passwords do not expire, so a new secret changes nothing; the client is told that it was taken."""
         self.send(method_frame(0, commands.Connection.UpdateSecretOk()))
 
 
-_PHASE_NAMES: Final = ("pre_init", "starting", "tuning", "opening", "running", "closing", "closed")
-
 _CONNECTION_METHODS: Final[dict[tuple[int, int], Callable[[Connection, Method], None]]] = {
-    (STARTING, commands.Connection.StartOk.index): Connection.start_ok,
-    (TUNING, commands.Connection.TuneOk.index): Connection.tune_ok,
-    (OPENING, commands.Connection.Open.index): Connection.open_vhost,
+    (STARTING, commands.Connection.StartOk.index): start_ok,
+    (TUNING, commands.Connection.TuneOk.index): tune_ok,
+    (OPENING, commands.Connection.Open.index): open_vhost,
     (RUNNING, commands.Connection.Close.index): Connection.close_asked,
     (RUNNING, commands.Connection.UpdateSecret.index): Connection.update_secret,
 }

@@ -1,6 +1,6 @@
 """A consumer on a channel: turns a queue's message into the frames of basic.deliver.
 
-The step after `Queue.publish` or `Queue.pump`; the next one is the server's writer, which sends what stands in
+The step after `Queue.publish` or `Queue.pump`; the next one is `Client.flush`, which writes what stands in
 the connection's output. Everything between the delivery tag and the body is the same for messages of the same
 address and header, so it is put together once and appended as it is.
 """

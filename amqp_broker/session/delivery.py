@@ -35,7 +35,7 @@ _BY_SEQ: Final = attrgetter("seq")
 
 
 def qos(channel: Channel, method: Method) -> None:
-    """prefetch_count for the channel's consumers together (global) or for each one to come, as RabbitMQ 3.x means it."""
+    """prefetch_count for the channel's consumers together (global) or for each one to come, as in RabbitMQ 3.x."""
     assert isinstance(method, commands.Basic.Qos)
     count = method.prefetch_count
     if method.prefetch_size:
@@ -204,7 +204,9 @@ def nack(channel: Channel, method: Method) -> None:
 
 def reject(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Basic.Reject)
-    settle(channel, cast(int, method.delivery_tag), False, REQUEUED if method.requeue else REJECTED)
+    settle(
+        channel, cast(int, method.delivery_tag), multiple=False, how=REQUEUED if method.requeue else REJECTED
+    )
 
 
 def settle(channel: Channel, delivery_tag: int, multiple: bool, how: int) -> None:
@@ -288,5 +290,5 @@ def _recover(channel: Channel) -> None:
     """Requeue all that is unacknowledged; what a transaction settled is not, and redelivery comes after the reply."""
     if channel.unacked:
         transaction, channel.transaction = channel.transaction, None
-        settle(channel, 0, True, REQUEUED)
+        settle(channel, 0, multiple=True, how=REQUEUED)
         channel.transaction = transaction

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 class SessionSettings:
-    """heartbeat, handshake_timeout, close_timeout: seconds. max_message_size, high_water, low_water: octets.
+    """heartbeat, handshake_timeout, close_timeout, consumer_timeout (0 for none): seconds.
 
+    max_message_size, high_water, low_water: octets.
     high_water: a connection with more unsent output than this gets no more deliveries until it is below
     low_water. channel_max: the highest channel number. consumer_max: consumers on a channel, 0 for any number.
     """
@@ -22,6 +23,7 @@ class SessionSettings:
         "channel_max",
         "close_timeout",
         "consumer_max",
+        "consumer_timeout",
         "frame_max",
         "handshake_timeout",
         "heartbeat",
@@ -44,12 +46,13 @@ class SessionSettings:
         self.close_timeout: float = 3.0
         self.max_message_size: int = 134217728
         self.consumer_max: int = 0
+        self.consumer_timeout: float = 1800.0
         self.high_water: int = 1 << 20
         self.low_water: int = 1 << 18
 
 
 class Turn:
-    """What the current turn of the event loop has to finish: see `server.turn`.
+    """What the current turn of the event loop has to finish: see `server.commits`.
 
     dirty: connections with output to write, or that want to be closed. confirming: channels with publisher
     confirms to send.

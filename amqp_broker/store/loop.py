@@ -126,16 +126,20 @@ def serve(descriptor: int, writer: LoggedWriter) -> None:
 
 
 def _use_pause(writer: LoggedWriter, poll: select.poll) -> list[int]:
-    """While nothing is asked for: bring LMDB up to the log, then tidy. Returns released store ids.
+    """While nothing is asked for: tidy, and bring LMDB up to the log. Returns released store ids.
 
-    What cannot be done now is left for the next pause, or for a batch to complain of. Raises StoreDied.
+    Tidying does not wait for a pause, which may never come. What cannot be done now is left for the next time, or
+    for a batch to complain of. Raises StoreDied.
     """
     released: list[int] = []
     try:
-        if writer.behind and not poll.poll(PAUSE):
-            released = writer.follow()
-        while not writer.behind and writer.untidy and not poll.poll(0):
-            writer.tidy()
+        while (writer.untidy or writer.behind) and not poll.poll(0):
+            if writer.untidy:
+                writer.tidy()
+            elif poll.poll(PAUSE):
+                break
+            else:
+                released += writer.follow()
     except StoreDied:
         raise
     except StoreError as error:

@@ -50,7 +50,10 @@ class ThreadCarrier(Carrier):
             except StoreError as error:
                 refuse(connection.fileno(), error)
             else:
-                serve(connection.fileno(), writer)
+                try:
+                    serve(connection.fileno(), writer)
+                finally:
+                    writer.close()
 
     async def _ended(self) -> None:
         if self._thread is not None:

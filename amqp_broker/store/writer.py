@@ -72,6 +72,13 @@ class Writer:
             number = txn.get(records.LOG_KEY, db=self._databases.meta)
             return 0 if number is None else int(records.U64.unpack(number)[0])
 
+    def sync(self) -> None:
+        """Have all that was ever applied on disk, whatever the durability was. Raises StoreError."""
+        try:
+            self._environment.sync(True)
+        except lmdb.Error as error:
+            raise self._failure(error) from error
+
     def apply(self, payloads: list[list[object]], log_number: int = 0) -> list[int]:
         """Make batches durable together, in order; returns the store ids that lost a reference, once for
         each. log_number: what `log_number` is to say from then on, if not 0.

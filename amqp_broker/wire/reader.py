@@ -124,16 +124,16 @@ class _Content:
 class FrameReader:
     """The receiving half of a connection, after the protocol header.
 
-    frame_max: largest frame, octets; like RabbitMQ's, it is compared with the payload alone. max_message_size: largest body, octets.
-    received: counts calls that brought octets, for heartbeats.
+    frame_max: largest frame, octets; like RabbitMQ's, it is compared with the payload alone.
+    max_message_size: largest body, octets.
     """
 
     __slots__ = (
         "contents",
+        "frame_max",
         "handler",
         "headers",
         "max_message_size",
-        "frame_max",
         "publishes",
         "rest",
         "stopped",

@@ -148,7 +148,10 @@ class LedgerStore(Store):
     def delete_range(self, queue_id: int, first_seq: int, last_seq: int) -> None:
         self._check(queue_id)
         unsettled = [
-            seq for changes in [*self.sealed, self._current] for owner, seq in changes.puts if owner == queue_id
+            seq
+            for changes in [*self.sealed, self._current]
+            for owner, seq in changes.puts
+            if owner == queue_id
         ]
         last_seq = min([last_seq, *(seq - 1 for seq in unsettled)])
         self._places -= {(queue_id, seq) for seq in range(first_seq, last_seq + 1)}

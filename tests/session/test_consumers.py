@@ -98,7 +98,9 @@ def test_a_tag_used_again_does_not_bring_its_first_consumer_back(world: World, p
     peer.send(1, "basic.qos", prefetch_count=1)
     peer.send(1, "basic.consume", queue="q", consumer_tag="t")
     publish(peer, b"1", b"2", b"3")
-    peer.send(1, "basic.cancel", consumer_tag="t").send(1, "basic.consume", queue="r", consumer_tag="t").take()
+    peer.send(1, "basic.cancel", consumer_tag="t").send(
+        1, "basic.consume", queue="r", consumer_tag="t"
+    ).take()
     peer.send(1, "basic.ack", delivery_tag=1)
     assert peer.bodies() == []
     peer.send(1, "basic.cancel", consumer_tag="t")

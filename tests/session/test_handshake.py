@@ -64,7 +64,9 @@ def test_earlier_protocol_headers_are_taken(peer: Peer, header: bytes) -> None:
     assert peer.say(header).names() == ["connection.start"]
 
 
-@pytest.mark.parametrize("header", [b"AMQP\0\1\0\0", b"AMQP\3\1\0\0", b"GET / HT", b"\x16\x03\x01\0\xf9\x01\0\0"])
+@pytest.mark.parametrize(
+    "header", [b"AMQP\0\1\0\0", b"AMQP\3\1\0\0", b"GET / HT", b"\x16\x03\x01\0\xf9\x01\0\0"]
+)
 def test_any_other_header_is_answered_with_the_right_one_and_the_end(peer: Peer, header: bytes) -> None:
     peer.say(header)
     assert peer.names() == ["protocol header"]
@@ -113,12 +115,12 @@ def test_who_does_not_say_close_ok_is_dropped_after_the_close_timeout(world: Wor
     ("mechanism", "response"),
     [("PLAIN", "\0guest\0wrong"), ("PLAIN", "\0nobody\0guest"), ("AMQPLAIN", WRONG_PASSWORD)],
 )
-def test_a_refused_login_says_why_to_who_can_hear_it(peer: Peer, mechanism: str, response: str | bytes) -> None:
+def test_a_refused_login_says_why_to_who_can_hear_it(
+    peer: Peer, mechanism: str, response: str | bytes
+) -> None:
     reach(peer, STARTING)
     properties = {"capabilities": {"authentication_failure_close": True}}
-    peer.send(
-        0, "connection.start-ok", client_properties=properties, mechanism=mechanism, response=response
-    )
+    peer.send(0, "connection.start-ok", client_properties=properties, mechanism=mechanism, response=response)
     close = peer.take()[0]
     assert (close.name, close.reply_code, close.class_id, close.method_id) == ("connection.close", 403, 0, 0)
     assert close.reply_text == (
@@ -142,9 +144,7 @@ def test_a_refused_login_is_the_end_for_who_cannot_hear_it(peer: Peer) -> None:
 def test_a_response_that_is_none_is_the_end_without_a_word(peer: Peer, mechanism: str, response: str) -> None:
     reach(peer, STARTING)
     properties = {"capabilities": {"authentication_failure_close": True}}
-    peer.send(
-        0, "connection.start-ok", client_properties=properties, mechanism=mechanism, response=response
-    )
+    peer.send(0, "connection.start-ok", client_properties=properties, mechanism=mechanism, response=response)
     assert peer.take() == []
     assert peer.connection.finished
 

@@ -108,9 +108,7 @@ class Peer:
     def __init__(self, world: World, from_loopback: bool) -> None:
         self.world = world
         name = f"127.0.0.1:{40000 + len(world.peers)} -> 127.0.0.1:5672"
-        self.connection = Connection(
-            world.broker, world.settings, world.turn, name, from_loopback, world.now
-        )
+        self.connection = Connection(world.broker, world.settings, world.turn, name, from_loopback, world.now)
         self.received: list[Received] = []
         self.octets = b""
         self.stuck = False
@@ -219,7 +217,11 @@ class Peer:
         properties = {"capabilities": CAPABILITIES if capabilities is None else capabilities}
         self.say(PROTOCOL_HEADER)
         self.send(
-            0, "connection.start-ok", client_properties=properties, mechanism="PLAIN", response="\0guest\0guest"
+            0,
+            "connection.start-ok",
+            client_properties=properties,
+            mechanism="PLAIN",
+            response="\0guest\0guest",
         )
         self.send(0, "connection.tune-ok", channel_max=2047, frame_max=frame_max, heartbeat=heartbeat)
         self.send(0, "connection.open", virtual_host="/")
