@@ -85,7 +85,7 @@ class Exchange(ABC):
         if alternate is not None and isinstance(alternate.value, bytes):
             self.alternate = alternate.value.decode("utf-8", "surrogateescape")
         self.bindings: dict[BindingKey, Binding] = {}
-        self.incoming: list[Binding] = []
+        self.incoming: dict[Binding, None] = {}
         self.to_exchanges: int = 0
 
     def check_binding(self, routing_key: str, arguments: dict[str, Field]) -> None:

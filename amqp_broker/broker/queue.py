@@ -83,7 +83,7 @@ class Queue:
         self.unacked: int = 0
         self.next_seq: int = 1
         self.watermark: int = 0
-        self.incoming: list[Binding] = []
+        self.incoming: dict[Binding, None] = {}
         self.consumers: list[Consumer] = []
         self.active: deque[Consumer] = deque()
         self.exclusive_consumer: Consumer | None = None

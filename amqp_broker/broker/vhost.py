@@ -234,7 +234,6 @@ class VirtualHost:
         binding = source.bindings.get(Binding(source, destination, routing_key, arguments).key())
         if binding is None:
             return False
-        destination.incoming.remove(binding)
         self._remove_binding(binding)
         self._delete_if_unused(source)
         return binding.definition != b""
@@ -247,13 +246,13 @@ class VirtualHost:
     def add_binding(self, binding: Binding) -> None:
         binding.source.bindings[binding.key()] = binding
         binding.source.add(binding)
-        binding.destination.incoming.append(binding)
+        binding.destination.incoming[binding] = None
         if isinstance(binding.destination, Exchange):
             binding.source.to_exchanges += 1
         self.generation += 1
 
     def _remove_binding(self, binding: Binding) -> None:
-        """Take a binding out of its source; who calls takes it out of its destination's `incoming`."""
+        del binding.destination.incoming[binding]
         del binding.source.bindings[binding.key()]
         binding.source.remove(binding)
         if isinstance(binding.destination, Exchange):
@@ -262,14 +261,12 @@ class VirtualHost:
         if binding.definition:
             self.definitions.delete("binding", binding.definition)
 
-    def _remove_incoming(self, incoming: list[Binding]) -> None:
+    def _remove_incoming(self, incoming: dict[Binding, None]) -> None:
         """Remove the bindings to something that goes away, and the auto-delete exchanges it leaves unused."""
         sources: dict[str, Exchange] = {}
-        for binding in incoming:
-            if binding.source.bindings.get(binding.key()) is binding:
-                self._remove_binding(binding)
-                sources[binding.source.name] = binding.source
-        incoming.clear()
+        for binding in list(incoming):
+            self._remove_binding(binding)
+            sources[binding.source.name] = binding.source
         for source in sources.values():
             self._delete_if_unused(source)
 

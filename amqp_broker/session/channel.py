@@ -281,19 +281,27 @@ class Channel(CommitWaiter):
 
     def close(self) -> None:
         """Cancel the consumers and requeue what is unacknowledged. A second call does nothing."""
-        if not self.open:
-            return
+        if self.open:
+            self.give_back(self.stop_consumers())
+
+    def stop_consumers(self) -> list[ChannelConsumer]:
+        """First half of `close`: nothing is delivered to this channel any more; returns its consumers."""
         self.open = False
-        transaction = self.transaction
-        self.transaction = None
         self.unconfirmed.clear()
         consumers = list(self.consumers.values())
         self.consumers.clear()
         for consumer in consumers:
+            consumer.blocked = True
+        for consumer in consumers:
             consumer.queue.remove_consumer(consumer)
+        return consumers
+
+    def give_back(self, consumers: list[ChannelConsumer]) -> None:
+        """Second half: requeue what is unacknowledged, and let auto-delete queues go with their last consumer."""
         entries = list(self.unacked.values())
-        if transaction is not None:
-            entries.extend([settlement.entry for settlement in transaction.settlements])
+        if self.transaction is not None:
+            entries.extend([settlement.entry for settlement in self.transaction.settlements])
+        self.transaction = None
         self.unacked.clear()
         delivery.requeue(entries)
         for consumer in consumers:

@@ -155,10 +155,14 @@ class Connection(FrameHandler):
             data = greet(self, data)
             if not data:
                 return
-        try:
-            self.reader.feed(data)
-        except HardError as error:
-            self._hard_error(error, now)
+        while True:
+            try:
+                self.reader.feed(data)
+                return
+            except HardError as error:
+                self._hard_error(error, now)
+            # What follows the frame that was wrong may hold the peer's close-ok.
+            data = b""
 
     def tick(self, now: float) -> None:
         """Let time pass: deadlines, and heartbeats both ways. Called about once a second."""
@@ -376,8 +380,11 @@ class Connection(FrameHandler):
         self.mark_dirty()
 
     def _close_channels(self) -> None:
-        for channel in list(self.channels.values()):
-            channel.close()
+        # All consumers stop before anything is requeued: what one channel held is not for the others.
+        closing = [channel for channel in self.channels.values() if channel.open]
+        stopped = [channel.stop_consumers() for channel in closing]
+        for channel, consumers in zip(closing, stopped, strict=True):
+            channel.give_back(consumers)
         self.channels.clear()
         if self.vhost is not None:
             self.vhost.delete_exclusive(self)
@@ -419,6 +426,7 @@ class Connection(FrameHandler):
         """A channel that was closed by an error hears only its close-ok, or a close that crossed ours."""
         if index == CHANNEL_CLOSE_OK:
             del self.channels[channel.channel_id]
+            self.reader.forget_publishes()
         elif index == CHANNEL_CLOSE:
             self.send(method_frame(channel.channel_id, commands.Channel.CloseOk()))
 

@@ -106,7 +106,7 @@ class ChannelConsumer(Consumer):
 
     def unblock(self) -> None:
         """Something that blocked it is gone; start again if nothing else does."""
-        if self.blocked and self.tag in self.channel.consumers and not self._must_wait():
+        if self.blocked and self.channel.consumers.get(self.tag) is self and not self._must_wait():
             self.blocked = False
             self.queue.activate(self)
 

@@ -239,6 +239,6 @@ class LoggedWriter:
             self._number = number
         try:
             self._step([])
-        except (EOFError, LookupError, TypeError, ValueError) as error:
+        except (EOFError, LookupError, TypeError, ValueError, struct.error) as error:
             cause = f"batches {stored + 1} to {self._number} of the log make no sense: {error!r}"
             raise StoreError(log.path, cause) from error

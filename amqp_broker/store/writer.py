@@ -75,7 +75,7 @@ class Writer:
     def sync(self) -> None:
         """Have all that was ever applied on disk, whatever the durability was. Raises StoreError."""
         try:
-            self._environment.sync(True)
+            self._environment.sync(force=True)
         except lmdb.Error as error:
             raise self._failure(error) from error
 

@@ -172,37 +172,46 @@ class FrameReader:
             data = self.rest + data
             self.rest = b""
         pos = 0
-        if self.stream_left:
-            pos = self._stream(data, 0)
         end = len(data)
-        while end - pos >= FRAME_HEAD_SIZE and not self.stopped:
-            size = data[pos + 3] << 24 | data[pos + 4] << 16 | data[pos + 5] << 8 | data[pos + 6]
-            stop = pos + 7 + size
-            if size > self.frame_max:
-                raise frame_error(
-                    f"type {data[pos]}, all octets = <<>>: {{frame_too_large,{size},{self.frame_max - FRAME_OVERHEAD}}}"
-                )
-            if stop >= end:
-                if data[pos] == FRAME_BODY and size > STREAMED_FRAME:
-                    pos = self._start_stream(data, pos, size)
-                break
-            if data[stop] != FRAME_END:
-                raise frame_error(
-                    f"type {data[pos]}, {snippet(data[pos + 7 : stop])}: {{invalid_frame_end_marker,{data[stop]}}}"
-                )
-            kind = data[pos]
-            if kind == FRAME_METHOD:
-                publish = self.publishes.get(data[pos:stop])
-                if publish is not None:
-                    pos = self._known_publish(publish, data, stop + 1, end)
-                    continue
-            if kind == FRAME_BODY:
-                self._body(data[pos + 1] << 8 | data[pos + 2], cut(data, pos + 7, stop))
-            else:
-                self._frame(data, pos, stop)
-            pos = stop + 1
+        stop = self.stream_left
+        try:
+            if stop:
+                pos = self._stream(data, 0)
+            while end - pos >= FRAME_HEAD_SIZE and not self.stopped:
+                size = data[pos + 3] << 24 | data[pos + 4] << 16 | data[pos + 5] << 8 | data[pos + 6]
+                stop = pos + 7 + size
+                if size > self.frame_max:
+                    raise self._lost(
+                        f"{{frame_too_large,{size},{self.frame_max - FRAME_OVERHEAD}}}", data[pos], b""
+                    )
+                if stop >= end:
+                    if data[pos] == FRAME_BODY and size > STREAMED_FRAME:
+                        pos = self._start_stream(data, pos, size)
+                    break
+                kind = data[pos]
+                if data[stop] != FRAME_END:
+                    raise self._lost(f"{{invalid_frame_end_marker,{data[stop]}}}", kind, data[pos + 7 : stop])
+                if kind == FRAME_METHOD:
+                    publish = self.publishes.get(data[pos:stop])
+                    if publish is not None:
+                        pos = self._known_publish(publish, data, stop + 1, end)
+                        continue
+                if kind == FRAME_BODY:
+                    self._body(data[pos + 1] << 8 | data[pos + 2], cut(data, pos + 7, stop))
+                else:
+                    self._frame(data, pos, stop)
+                pos = stop + 1
+        except HardError:
+            # The next call goes on behind the frame that was wrong.
+            self.rest = b"" if self.stopped else data[stop + 1 :]
+            raise
         if pos < end and not self.stopped:
             self.rest = data[pos:] if pos else data
+
+    def _lost(self, problem: str, kind: int, payload: bytes) -> HardError:
+        """Where the next frame starts cannot be told any more: nothing else is read."""
+        self.stop()
+        return frame_error(f"type {kind}, {snippet(payload)}: {problem}")
 
     def _known_publish(self, publish: Publish, data: bytes, pos: int, end: int) -> int:
         """The content after a publish frame that was seen before, if all of it is here in two frames."""
@@ -347,7 +356,7 @@ class FrameReader:
         if self.stream_left:
             return end
         if data[end] != FRAME_END:
-            raise frame_error(f"type {FRAME_BODY}, {snippet(b'')}: {{invalid_frame_end_marker,{data[end]}}}")
+            raise self._lost(f"{{invalid_frame_end_marker,{data[end]}}}", FRAME_BODY, b"")
         self.stream_content = None
         if content.remaining <= 0:
             channel_id = content.publish.channel_id

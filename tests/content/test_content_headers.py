@@ -130,10 +130,14 @@ def test_octets_after_the_last_property_are_refused(bit: int) -> None:
         parse_header(build_header(0, {bit: EVERYTHING[bit]}).payload + b"\0")
 
 
-@pytest.mark.parametrize("flags", [0x0001, 0x0002, 0x1001, 0x1002, 0xFFFF])
-def test_flag_bits_that_no_property_owns_are_refused(flags: int) -> None:
-    with pytest.raises(HeaderError, match="no property owns"):
+@pytest.mark.parametrize("flags", [0x0001, 0x1001, 0xFFFF])
+def test_flags_that_announce_more_flags_are_refused(flags: int) -> None:
+    with pytest.raises(HeaderError, match="announce more flags"):
         parse_header(payload(flags, b"\2"))
+
+
+def test_the_flag_bit_that_no_property_owns_means_nothing() -> None:
+    assert parse_header(payload(0x1002, b"\2")).delivery_mode == 2
 
 
 def test_a_headers_table_that_no_consumer_could_read_is_refused() -> None:
