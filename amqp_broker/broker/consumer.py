@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.content.table import Field
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from amqp_broker.broker.queue import Queue
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Consumer(ABC):
     """tag: the consumer tag. no_ack: messages count as acknowledged when sent. priority: `x-priority`.
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from amqp_broker.broker.message import QueueEntry
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CommitWaiter(ABC):
     """Someone who owes a client an answer once a batch is durable."""
 
@@ -72,6 +75,7 @@ class StoredEntry:
         self.store_id: int = 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Store(ABC):
     """Keeps durable definitions and the persistent messages of durable queues."""
 

@@ -2,8 +2,8 @@
 
 `Commits.finish_turn` is called by whoever ran a turn, before the event loop goes on. If no commit is under way it
 sends all that gathered since the last one to the writer; the answer comes back as a callback, which lets the
-waiters speak and sends what gathered meanwhile. There is no timer on that way: the wait for the disk is what makes batches. Only a
-batch that nobody waits for is held for a moment, for company.
+waiters speak and sends what gathered meanwhile. There is no timer on that way: the wait for the disk is what makes
+batches. Only a batch that nobody waits for is held for a moment, for company.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from amqp_broker.content.body import Piece, cut
 from amqp_broker.content.header import ContentHeader, HeaderError, parse_header
 from amqp_broker.errors import HardError, frame_error, internal_error, unexpected_frame
@@ -77,6 +79,7 @@ class Publish:
         self.body_start: bytes = bytes((FRAME_BODY,)) + channel_octets
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class FrameHandler(ABC):
     """Who is told what a connection's peer said. Any method may raise HardError, which ends the connection."""
 
@@ -163,7 +166,7 @@ class FrameReader:
         self.rest = b""
         self.contents.clear()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:  # noqa: C901  the hot loop stands in one place
         """Handle every whole frame in what was kept and `data`, and keep what is left.
 
         Raises HardError for what breaks the framing.

@@ -256,7 +256,7 @@ def test_a_deleted_exchange_leaves_no_binding_behind(vhost: VirtualHost) -> None
     for _ in range(3):
         vhost.bind(exchange(vhost, "x"), found, "k", {})
         vhost.delete_exchange("x", if_unused=False)
-    assert found.incoming == []
+    assert not found.incoming
 
 
 # -- what goes with what

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Subject
+from .harness import DURABLE, Subject
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["memory", "thread", "process"])
+@pytest.fixture(params=["memory", "thread", "process", "thread-logged"])
 async def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Each kind of store, open."""
     subject = Subject(request.param, tmp_path / "data")
@@ -22,7 +22,7 @@ async def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     await subject.close()
 
 
-@pytest.fixture(params=["thread", "process"])
+@pytest.fixture(params=DURABLE)
 async def durable(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Each kind of store that survives a restart, open."""
     subject = Subject(request.param, tmp_path / "data")
@@ -31,10 +31,10 @@ async def durable(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     await subject.close()
 
 
-@pytest.fixture
-async def with_process(tmp_path: Path) -> AsyncIterator[Subject]:
+@pytest.fixture(params=["process", "process-logged"])
+async def with_process(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """A store whose writer is a process."""
-    subject = Subject("process", tmp_path / "data")
+    subject = Subject(request.param, tmp_path / "data")
     await subject.open()
     yield subject
     await subject.close()

@@ -1,6 +1,6 @@
 """A program that commits batches until it is killed, and the calculation of what each of them leaves behind.
 
-Run as `python crashing.py PATH SEED`: it prints "start PID-OF-WRITER", then for each batch N "sent N" before
+Run as `python crashing.py PATH SEED logged` or `direct`: it prints "start PID-OF-WRITER", then for each batch N "sent N" before
 it goes to the writer, "given N" when it has gone, and "done N" when it is durable. Batch N's changes follow
 from the seed and N alone, so whoever knows both can tell what must be there.
 """
@@ -93,8 +93,8 @@ class Load:
         held.clear()
 
 
-async def commit_until_killed(path: str, seed: int) -> None:
-    directory = open_data_directory(path)
+async def commit_until_killed(path: str, seed: int, mode: str) -> None:
+    directory = open_data_directory(path, logged=mode == "logged")
     store = JournalStore(directory.reader)
     carrier = ProcessCarrier(directory)
     await carrier.start()
@@ -115,4 +115,4 @@ async def commit_until_killed(path: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(commit_until_killed, sys.argv[1], int(sys.argv[2]))
+    anyio.run(commit_until_killed, sys.argv[1], int(sys.argv[2]), sys.argv[3])

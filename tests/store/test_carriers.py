@@ -16,7 +16,7 @@ from amqp_broker.store.batch import Batch
 from amqp_broker.store.errors import StoreDied, StoreError
 from amqp_broker.store.process import ProcessCarrier
 
-from .harness import Subject, Waiter, message
+from .harness import DURABLE, Subject, Waiter, message
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ async def test_a_commit_given_up_does_not_confuse_the_next(durable: Subject) -> 
     assert durable.seqs(1) == [1, 2]
 
 
-@pytest.fixture(params=["thread", "process"])
+@pytest.fixture(params=DURABLE)
 async def small(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """A store whose map is soon full."""
     subject = Subject(request.param, tmp_path / "data", map_size=1 << 20)
@@ -118,6 +118,7 @@ async def test_a_full_disk_fails_the_batch_and_the_store_goes_on_afterwards(with
     waiter = Waiter()
     await with_process.write(sealed(with_process, 1))
     with_process.store.committed(with_process.store.batch - 1)
+    assert with_process.seqs(1) == [1]
     limit_file_size(pid_of(with_process), 1 << 20)
     with_process.store.wait(waiter.notice)
     batch = sealed(with_process, 2, size=4 << 20)
@@ -153,6 +154,7 @@ async def test_a_disk_that_refuses_every_write_fails_the_batch_and_the_store_goe
 
 async def test_after_a_failure_no_later_batch_goes_first(with_process: Subject) -> None:
     await with_process.write(sealed(with_process, 1))
+    assert with_process.seqs(1) == [1]
     limit_file_size(pid_of(with_process), 1 << 20)
     failing, later = sealed(with_process, 2, size=4 << 20), sealed(with_process, 3)
     with pytest.raises(StoreError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import shutil
 import tempfile
 
@@ -11,9 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from amqp_broker.broker.message import Message, QueueEntry
+from amqp_broker.broker.ports import Definition
 from amqp_broker.broker.queue import Queue
 from amqp_broker.store.batch import Batch
+from amqp_broker.store.environment import log_path
 from amqp_broker.store.journal import JournalStore
+from amqp_broker.store.log import LoggedWriter
 from amqp_broker.store.memory import MemoryStore
 from amqp_broker.store.open import open_data_directory
 from amqp_broker.store.writer import Writer
@@ -27,7 +29,10 @@ class Changes(RuleBasedStateMachine):
     """A journal over a writer without a carrier, beside a dictionary that is obviously right.
 
     held: the live entries by queue id and seq; durable: what the batches that were written leave.
+    released: store ids to be told with the next answer.
     """
+
+    logged = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,11 +48,14 @@ class Changes(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.directory = open_data_directory(self.path, embedded=True, durability="process")
-        self.writer = Writer(self.directory.environment, self.path)
+        writer = Writer(self.directory.environment, self.path)
+        self.writer = LoggedWriter(writer, log_path(self.path), logged=self.logged, log_size=4096)
+        self.released: list[int] = []
         self.store = JournalStore(self.directory.reader)
         self.recovered = self.store.recover()[1]
 
     def teardown(self) -> None:
+        self.writer.close()
         self.directory.close()
         shutil.rmtree(self.path)
 
@@ -106,16 +114,22 @@ class Changes(RuleBasedStateMachine):
     def write(self, together: bool) -> None:
         batches = self.sealed if together else self.sealed[:1]
         self.sealed = self.sealed[len(batches) :]
-        payloads = [marshal.loads(batch.payload) for batch, _ in batches if batch.payload]
-        released = self.writer.apply(payloads) if payloads else []
-        if batches:
-            batches[-1][0].released = released
+        written = [batch for batch, _ in batches if batch.payload]
+        if written:
+            self.released += self.writer.apply([batch.payload for batch in written])
+            written[-1].released = self.released
+            self.released = []
         for batch, after in batches:
             self.durable = after
             self.store.committed(batch.number)
 
     @rule()
+    def follow(self) -> None:
+        self.released += self.writer.follow()
+
+    @rule()
     def crash(self) -> None:
+        self.writer.close()
         self.directory.close()
         self.sealed = []
         self.open()
@@ -136,23 +150,37 @@ class Changes(RuleBasedStateMachine):
 
     @invariant()
     def durable_contents_are_as_expected(self) -> None:
+        if self.writer.behind:
+            return
         for queue_id, expected in self.durable.items():
             assert {entry.seq: entry.body for entry in self.store.read(queue_id, 0, 1000)} == expected
 
     @rule()
     def settle(self) -> None:
         """When all is quiet, just the messages with references are kept apart."""
-        while not self.store.empty or self.sealed:
+        self.follow()
+        while not self.store.empty or self.sealed or self.released:
+            self.store.put_definition(Definition("any", b"key", {}))
             self.seal()
             self.write(together=True)
+            self.follow()
         found = self.directory.reader.scan()
         assert found.store_ids == sorted(found.references)
 
 
-TestRandomChanges = Changes.TestCase
-TestRandomChanges.settings = settings(
-    max_examples=150,
+class LoggedChanges(Changes):
+    """The same through a log so small that it is soon full."""
+
+    logged = True
+
+
+_SETTINGS = settings(
+    max_examples=100,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+TestRandomChanges = Changes.TestCase
+TestRandomChanges.settings = _SETTINGS
+TestRandomLoggedChanges = LoggedChanges.TestCase
+TestRandomLoggedChanges.settings = _SETTINGS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amqp_broker.broker.message import Message, QueueEntry
+from amqp_broker.broker.ports import Definition
 
 from .harness import Subject, message
 
@@ -24,6 +25,12 @@ async def settle(subject: Subject) -> None:
     """Commit until there is nothing left to do."""
     while not subject.store.empty:
         await subject.commit()
+    if subject.logged:
+        # What following the log released is told with the answer to a later batch.
+        subject.until_followed()
+        subject.store.put_definition(Definition("any", b"key", {}))
+        while not subject.store.empty:
+            await subject.commit()
 
 
 def recovered(subject: Subject, queue_id: int) -> QueueEntry:
