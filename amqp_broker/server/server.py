@@ -19,6 +19,7 @@ from amqp_broker.config import Config
 from amqp_broker.server.alarms import Watch
 from amqp_broker.server.client import Client
 from amqp_broker.server.commits import Commits
+from amqp_broker.server.garbage import Garbage
 from amqp_broker.server.setup import add_default_user, session_settings
 from amqp_broker.session.connection import Connection
 from amqp_broker.session.settings import Turn
@@ -52,6 +53,7 @@ class Server:
         self._commits = Commits(self.store, self._carrier, self._turn, config.limits.uncommitted_max)
         self._listeners: list[asyncio.Server] = []
         self._stopping = anyio.Event()
+        self._garbage = Garbage()
         self._ended_in_order = False
         self._watch = Watch(self._directory.path, config.limits)
 
@@ -116,6 +118,7 @@ class Server:
 
     async def run(self) -> None:
         """Serve until `stop`, then close the connections, commit what is pending, and return."""
+        self._garbage.take_over()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._commits.run)
             async with anyio.create_task_group() as serving:
@@ -133,6 +136,7 @@ class Server:
 
     async def close(self) -> None:
         """Release the addresses and the data directory."""
+        self._garbage.give_back()
         for listener in self._listeners:
             listener.close()
         try:
@@ -171,6 +175,7 @@ class Server:
         """A client's socket is closed."""
         connection = client.connection
         self._commits.forget(connection)
+        self._garbage.connection_closed()
         if connection.close_reason is not None:
             _log.warning("closed connection %s: %s", connection.name, connection.close_reason)
         else:
@@ -181,6 +186,7 @@ class Server:
         while True:
             await anyio.sleep(TICK)
             self._check_alarms()
+            self._garbage.collect_if_due()
             now = monotonic()
             for client in self.clients:
                 client.connection.tick(now)

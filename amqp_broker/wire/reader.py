@@ -165,6 +165,10 @@ class FrameReader:
         self.stopped = True
         self.rest = b""
         self.contents.clear()
+        self.publishes.clear()
+        self.headers.clear()
+        self.stream_content = None
+        self.stream_left = 0
 
     def feed(self, data: bytes) -> None:  # noqa: C901  the hot loop stands in one place
         """Handle every whole frame in what was kept and `data`, and keep what is left.

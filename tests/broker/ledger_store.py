@@ -98,7 +98,8 @@ class LedgerStore(Store):
     # -- the contract
 
     def recover(self) -> tuple[list[Definition], dict[int, StoredQueue]]:
-        assert self.batch == 1 and self._current.empty, "recover comes before the first change"
+        assert self.batch == 1, "recover comes before the first batch"
+        assert self._current.empty, "recover comes before the first change"
         definitions = [
             Definition(kind, key, dict(value)) for (kind, key), value in sorted(self.disk.definitions.items())
         ]
@@ -117,7 +118,7 @@ class LedgerStore(Store):
         return definitions, queues
 
     def read(self, queue_id: int, first_seq: int, limit: int) -> list[StoredEntry]:
-        found = []
+        found: list[StoredEntry] = []
         for seq, record in sorted(self.disk.entries.get(queue_id, {}).items()):
             if seq < first_seq or len(found) >= limit:
                 continue

@@ -65,7 +65,7 @@ def test_a_refusal_names_the_resource_and_the_user(user: User) -> None:
 
 def test_the_default_exchange_has_a_name_in_permissions(user: User) -> None:
     user.check_exchange(WRITE, "", "/")
-    with pytest.raises(SoftError, match="exchange 'amq.default' in vhost '/'"):
+    with pytest.raises(SoftError, match=r"exchange 'amq\.default' in vhost '/'"):
         user.check_exchange(READ, "", "/")
 
 

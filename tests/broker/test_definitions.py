@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Exchange
 from amqp_broker.broker.ports import Definition
+from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.vhost import ExchangeFlags, QueueFlags
 from amqp_broker.content.table import Field, encode_field, table_of, write_table
 from tests.broker.ledger_store import LedgerStore
@@ -71,7 +72,7 @@ def test_any_topology_comes_back_as_it_was(data: st.DataObject) -> None:
         elif name not in vhost.queues:
             vhost.declare_queue(name, QueueFlags(data.draw(flags), False, data.draw(flags)), arguments, None)
         source = data.draw(st.sampled_from(sorted(set(vhost.exchanges) - {""})))
-        targets = [
+        targets: list[Queue | Exchange] = [
             *vhost.queues.values(),
             *(vhost.exchanges[name] for name in sorted(vhost.exchanges) if name),
         ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import pytest
 
 from amqp_broker.broker.definitions import DefinitionWriter
@@ -77,26 +80,34 @@ def test_a_queue_is_declared_once(vhost: VirtualHost) -> None:
         (
             {"durable": True},
             {},
-            "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': "
-            "received 'false' but current is 'true'",
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': "
+                "received 'false' but current is 'true'"
+            ),
         ),
         (
             {},
             {"auto_delete": True},
-            "PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue 'q' in vhost '/': "
-            "received 'true' but current is 'false'",
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue 'q' in vhost '/': "
+                "received 'true' but current is 'false'"
+            ),
         ),
         (
             {"max_length": 10},
             {"max_length": 20},
-            "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': "
-            "received '20' but current is '10'",
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': "
+                "received '20' but current is '10'"
+            ),
         ),
         (
             {"max_length": 10},
             {},
-            "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': "
-            "received none but current is the value '10' of type 'signedint'",
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': "
+                "received none but current is the value '10' of type 'signedint'"
+            ),
         ),
         ({}, {"exclusive": True}, LOCKED),
         ({"exclusive": True}, {}, LOCKED),
@@ -104,7 +115,7 @@ def test_a_queue_is_declared_once(vhost: VirtualHost) -> None:
     ],
 )
 def test_a_queue_redeclared_differently_is_refused(
-    vhost: VirtualHost, first: dict[str, object], second: dict[str, object], text: str
+    vhost: VirtualHost, first: dict[str, Any], second: dict[str, Any], text: str
 ) -> None:
     queue(vhost, "q", **first)
     with pytest.raises(SoftError) as caught:
@@ -169,7 +180,7 @@ def test_a_predeclared_exchange_may_be_declared_as_it_is(vhost: VirtualHost) -> 
     ],
 )
 def test_an_exchange_redeclared_differently_is_refused(
-    vhost: VirtualHost, first: dict[str, object], second: dict[str, object], text: str
+    vhost: VirtualHost, first: dict[str, Any], second: dict[str, Any], text: str
 ) -> None:
     exchange(vhost, "x", **first)
     with pytest.raises(SoftError) as caught:
@@ -295,7 +306,7 @@ def test_auto_delete_cascades_along_a_chain_of_exchanges(vhost: VirtualHost) -> 
     names = ["a", "b", "c", "d"]
     for name in names:
         exchange(vhost, name, auto_delete=True)
-    for source, destination in zip(names, names[1:], strict=False):
+    for source, destination in itertools.pairwise(names):
         vhost.bind(vhost.exchanges[source], vhost.exchanges[destination], "k", {})
     found = queue(vhost, "q", auto_delete=True)
     vhost.bind(vhost.exchanges["d"], found, "k", {})

@@ -95,7 +95,9 @@ class ModelQueue:
 class ModelConsumer:
     """prefetch: 0 for no limit; unacked: what it was given and is not settled."""
 
-    def __init__(self, channel: ModelChannel, tag: str, queue: ModelQueue, prefetch: int, no_ack: bool) -> None:
+    def __init__(
+        self, channel: ModelChannel, tag: str, queue: ModelQueue, prefetch: int, no_ack: bool
+    ) -> None:
         self.channel = channel
         self.tag = tag
         self.queue = queue
@@ -104,12 +106,11 @@ class ModelConsumer:
         self.unacked = 0
 
     def has_room(self) -> bool:
-        if self.no_ack:
-            return True
+        """The shared limit, once reached, holds for consumers that do not count towards it, too."""
         shared = self.channel.shared_prefetch
-        return (not self.prefetch or self.unacked < self.prefetch) and (
-            not shared or self.channel.prefetched < shared
-        )
+        if shared and self.channel.prefetched >= shared:
+            return False
+        return self.no_ack or not self.prefetch or self.unacked < self.prefetch
 
 
 class Held:
@@ -136,7 +137,7 @@ class ModelChannel:
         self.confirms: list[tuple[bytes, int]] = []
         self.confirmed = 0
         self.waiting: tuple[int, str] | None = None
-        self.held_publishes: list[tuple[list[str], bytes, bool]] = []
+        self.held_publishes: list[tuple[list[ModelQueue], bytes, bool]] = []
         self.held_settlements: list[tuple[int, Held, str]] = []
 
     def release(self, held: Held) -> None:

@@ -263,9 +263,7 @@ class Sessions(RuleBasedStateMachine):
             channel.number, key, body, exchange=exchange, persistent=persistent, mandatory=mandatory
         )
 
-    def model_publish(
-        self, channel: ModelChannel, routes: list[str], body: bytes, persistent: bool
-    ) -> None:
+    def model_publish(self, channel: ModelChannel, routes: list[str], body: bytes, persistent: bool) -> None:
         for name in routes:
             self.queues[name].publish(body, persistent, self.batch)
         if channel.confirm_mode:
@@ -401,7 +399,7 @@ class Sessions(RuleBasedStateMachine):
             return
         client, channel = chosen
         body = self.new_body()
-        channel.held_publishes.append((routes, body, persistent))
+        channel.held_publishes.append(([self.queues[name] for name in routes], body, persistent))
         self.send_publish(client, channel, routes, body, persistent, mandatory=False)
         self.observe()
         assert not self.others
@@ -435,7 +433,9 @@ class Sessions(RuleBasedStateMachine):
         self.settled_for_good([held for _, held, how in channel.held_settlements if how != "requeue"])
         self.give_back([held for _, held, how in channel.held_settlements if how == "requeue"])
         for routes, body, persistent in channel.held_publishes:
-            self.model_publish(channel, routes, body, persistent)
+            for queue in routes:
+                if queue.deleted == NEVER:
+                    queue.publish(body, persistent, self.batch)
         channel.held_settlements, channel.held_publishes = [], []
         channel.waiting = (self.batch, "tx.commit-ok")
         client.peer.send(TX, "tx.commit")
@@ -626,5 +626,6 @@ TestSessions.settings = settings(
     max_examples=int(os.environ.get("AMQP_TEST_EXAMPLES", "600")),
     stateful_step_count=int(os.environ.get("AMQP_TEST_STEPS", "50")),
     deadline=None,
+    report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -76,6 +76,24 @@ def test_a_shared_prefetch_set_while_consumers_wait_holds_for_them(peer: Peer) -
     assert peer.bodies() == [b"2"]
 
 
+@pytest.mark.parametrize("no_ack_first", [True, False])
+def test_a_shared_prefetch_that_is_reached_holds_for_consumers_without_acknowledgements_too(
+    peer: Peer, no_ack_first: bool
+) -> None:
+    """As RabbitMQ 3.10.8 has it, though their deliveries do not count."""
+    peer.send(1, "basic.qos", prefetch_count=1, global_=True)
+    if no_ack_first:
+        peer.send(1, "basic.consume", queue="r", no_ack=True)
+    peer.send(1, "basic.consume", queue="q").take()
+    publish(peer, b"1", queue="q")
+    if not no_ack_first:
+        peer.send(1, "basic.consume", queue="r", no_ack=True)
+    publish(peer, b"2", b"3", queue="r")
+    assert [item.body for item in peer.take() if item.name == "basic.deliver"] == [b"1"]
+    peer.send(1, "basic.ack", delivery_tag=1)
+    assert peer.bodies() == [b"2", b"3"]
+
+
 def test_a_requeued_message_comes_first_again(peer: Peer) -> None:
     peer.send(1, "basic.qos", prefetch_count=1).send(1, "basic.consume", queue="q").take()
     publish(peer, b"1", b"2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amqp_broker.session.connection import CLOSED, CLOSING, GREETING, OPENING, RUNNING, STARTING, TUNING
+from amqp_broker.session.handshake import CLOSED, CLOSING, GREETING, OPENING, RUNNING, STARTING, TUNING
 from tests.conversations import codec
 from tests.session.world import PROTOCOL_HEADER, Peer, World, method
 

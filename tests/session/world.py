@@ -33,8 +33,8 @@ class Received(NamedTuple):
     channel: int
     name: str
     arguments: dict[str, Any]
-    properties: dict[str, Any] = {}
-    body: bytes = b""
+    properties: dict[str, Any]
+    body: bytes
 
     def __getattr__(self, name: str) -> Any:
         return self.arguments[name]
@@ -173,7 +173,7 @@ class Peer:
     def _parse(self, octets: bytes) -> None:
         data = self._unread + octets
         if data == PROTOCOL_HEADER:
-            self.received.append(Received(0, "protocol header", {}))
+            self.received.append(Received(0, "protocol header", {}, {}, b""))
             return
         pending: Received | None = None
         size, at, start = 0, 0, 0
@@ -185,15 +185,18 @@ class Peer:
             if kind == METHOD:
                 name, arguments = codec.decode_method(payload)
                 assert pending is None, f"{name} in the middle of content"
-                pending = Received(channel, name, arguments)
+                pending = Received(channel, name, arguments, {}, b"")
             elif kind == HEARTBEAT:
-                pending = Received(channel, "heartbeat", {})
+                pending = Received(channel, "heartbeat", {}, {}, b"")
             elif kind == HEADER:
-                assert pending is not None and pending.channel == channel
+                assert pending is not None
+                assert pending.channel == channel
                 size, properties = codec.decode_header(payload)
                 pending = pending._replace(properties=properties)
             else:
-                assert kind == BODY and pending is not None and pending.channel == channel
+                assert kind == BODY
+                assert pending is not None
+                assert pending.channel == channel
                 assert len(payload) <= self.connection.frame_max - 8
                 pending = pending._replace(body=pending.body + payload)
             assert pending is not None

@@ -1,8 +1,9 @@
 """A program that commits batches until it is killed, and the calculation of what each of them leaves behind.
 
-Run as `python crashing.py PATH SEED logged` or `direct`: it prints "start PID-OF-WRITER", then for each batch N "sent N" before
-it goes to the writer, "given N" when it has gone, and "done N" when it is durable. Batch N's changes follow
-from the seed and N alone, so whoever knows both can tell what must be there.
+Run as `python crashing.py PATH SEED MODE`, where MODE is logged or direct: it prints "start PID-OF-WRITER",
+then for each batch N "sent N" before it goes to the writer, "given N" when it has gone, and "done N" when it
+is durable. Batch N's changes follow from the seed and N alone, so whoever knows both can tell what must be
+there.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ CARRIERS: dict[str, type[ThreadCarrier | ProcessCarrier]] = {
     "process": ProcessCarrier,
 }
 
-DURABLE = ("thread", "process", "thread-logged", "process-logged")
+DURABLE = ("thread", "process", "process-logged")
 
 
 def header(body_size: int) -> ContentHeader:
@@ -73,7 +73,9 @@ class Subject:
     async def open(self) -> None:
         if self.kind != "memory":
             embedded = self.kind == "thread"
-            self.directory = open_data_directory(str(self.path), embedded=embedded, logged=self.logged, **self.options)
+            self.directory = open_data_directory(
+                str(self.path), embedded=embedded, logged=self.logged, **self.options
+            )
             self.store = JournalStore(self.directory.reader)
             self.carrier = CARRIERS[self.kind](self.directory)
             await self.carrier.start()

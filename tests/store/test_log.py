@@ -53,8 +53,8 @@ def record(number: int, payload: bytes) -> bytes:
 
 def test_its_octets_are_these(subject: Reopened) -> None:
     subject.log.append(batches(0x0102030405060708, b"payload", b""))
-    first = "28326801 0807060504030201 0700000000000000 7061796c6f6164"
-    second = "b2b8b9c5 0907060504030201 0000000000000000"
+    first = "5ce78cf7 0807060504030201 0700000000000000 7061796c6f6164"
+    second = "342b46c6 0907060504030201 0000000000000000"
     end = bytes(RECORD.size)
     expected = bytes.fromhex(first + second) + end
     assert subject.path.read_bytes() == expected.ljust(SIZE, b"\0")
@@ -75,7 +75,14 @@ def test_what_was_appended_is_read_after_any_number(subject: Reopened) -> None:
     subject.log.append(batches(5, b"five"))
     subject.log.append(batches(6, b"six", memoryview(b"seven")))  # type: ignore[arg-type]
     every = [(5, b"five"), (6, b"six"), (7, b"seven")]
-    assert [subject.again(after) for after in (0, 4, 5, 6, 7, 8)] == [every, every, every[1:], every[2:], [], []]
+    assert [subject.again(after) for after in (0, 4, 5, 6, 7, 8)] == [
+        every,
+        every,
+        every[1:],
+        every[2:],
+        [],
+        [],
+    ]
 
 
 def test_a_new_one_is_empty(subject: Reopened) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.wire.reader import BASIC_PUBLISH, FrameHandler, FrameReader, Publish
 from tests.conversations.codec import BODY, HEADER, HEARTBEAT, METHOD, Frame, encode_header, encode_method
@@ -24,7 +25,7 @@ class Recorder(FrameHandler):
         self.calls.append(("method", channel_id, payload))
 
     def message_received(
-        self, publish: Publish, header: ContentHeader, body: bytes, chunks: list[bytes] | None
+        self, publish: Publish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
     ) -> None:
         whole = body if chunks is None else b"".join(chunks)
         self.calls.append(("message", publish.channel_id, publish.address, header.payload, whole))

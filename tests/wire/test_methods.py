@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,9 @@ from amqp_broker.errors import HardError
 from amqp_broker.wire.methods import decode_method, encode_method, method_frame
 from tests.conversations import codec
 
-METHODS: Final[dict[str, type[Method]]] = {method.name: method for method in commands.INDEX_MAPPING.values()}
+METHODS: Final[dict[str, type[Method]]] = {
+    method.name: method for method in cast("dict[int, type[Method]]", commands.INDEX_MAPPING).values()
+}
 
 # pamqp warns of it whenever it makes one.
 pytestmark = pytest.mark.filterwarnings("ignore:This command is deprecated:DeprecationWarning")
@@ -189,6 +191,16 @@ def refused(payload: bytes) -> HardError:
     return caught.value
 
 
+def taken_or_refused(payload: bytes) -> Method | None:
+    """The method, or None if it was refused as malformed; any other exception is passed on."""
+    try:
+        return decode_method(payload)
+    except HardError as error:
+        if error.code != 501:
+            raise
+        return None
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_that_is_cut_short_anywhere_is_refused(name: str) -> None:
     payload = sample(name)
@@ -206,12 +218,8 @@ def test_a_method_with_something_after_it_is_refused(name: str) -> None:
 @given(rest=st.binary(max_size=80))
 def test_any_arguments_are_taken_or_refused(name: str, rest: bytes) -> None:
     payload = METHODS[name].index.to_bytes(4, "big") + rest
-    try:
-        method = decode_method(payload)
-    except HardError as error:
-        assert error.code == 501
-    else:
-        assert isinstance(method, METHODS[name])
+    method = taken_or_refused(payload)
+    assert method is None or isinstance(method, METHODS[name])
 
 
 @given(at=st.integers(0, 1000), octet=st.integers(0, 255), name=st.sampled_from(sorted(METHODS)))
@@ -219,10 +227,8 @@ def test_a_method_with_a_wrong_octet_is_taken_or_refused(at: int, octet: int, na
     payload = bytearray(sample(name))
     at = 4 + at % max(1, len(payload) - 4)
     payload[at : at + 1] = bytes((octet,))
-    try:
-        decode_method(bytes(payload))
-    except HardError as error:
-        assert error.code == 501
+    method = taken_or_refused(bytes(payload))
+    assert method is None or isinstance(method, METHODS[name])
 
 
 def test_the_text_for_arguments_that_cannot_be_read() -> None:

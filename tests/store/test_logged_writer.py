@@ -1,0 +1,297 @@
+"""A writer behind a log: LMDB ends up with the same, whatever fails, and whenever it is opened again."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import re
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from amqp_broker.store import records
+from amqp_broker.store.errors import StoreError
+from amqp_broker.store.log import RECORD, Log, LoggedWriter
+from amqp_broker.store.loop import _use_pause
+
+from .logged import LOG_SIZE, LoggedStore, dereferencing, encoded, putting, sharing
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LoggedStore]:
+    opened = LoggedStore(tmp_path)
+    yield opened
+    opened.close()
+
+
+def break_log(patch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(5, os.strerror(5))
+
+    patch.setattr(os, "pwrite", fail)
+
+
+def test_lmdb_has_a_batch_when_it_has_followed(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    store.apply(putting(2), putting(3))
+    assert store.seqs() == []
+    store.writer.follow()
+    assert not store.writer.behind
+    assert store.seqs() == [1, 2, 3]
+    assert store.inner.log_number() == 3
+    store.writer.follow()
+    assert store.inner.calls == ["sync", "apply 3"]
+
+
+def test_a_start_applies_what_lmdb_lacks_in_one_transaction(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    store.writer.follow()
+    store.apply(putting(2))
+    store.apply(putting(3))
+    for _ in range(2):
+        store.reopen()
+        assert store.seqs() == [1, 2, 3]
+        assert store.inner.log_number() == 3
+    store.apply(putting(4))
+    store.reopen()
+    assert store.inner.calls == ["apply 1", "sync"]
+    assert store.seqs() == [1, 2, 3, 4]
+
+
+def test_what_was_applied_before_the_log_began_again_is_not_applied_twice(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    store.apply(putting(2))
+    store.writer.follow()
+    store.apply([records.DELETE, [1, [1, 2]]])
+    store.writer.follow()
+    store.reopen()
+    assert store.seqs() == []
+
+
+def test_a_large_batch_goes_to_lmdb_at_once_behind_all_before_it(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    store.apply([records.DELETE, [1, [1, 1]]], putting(2, bytes(LOG_SIZE)))
+    assert not store.writer.behind
+    assert store.seqs() == [2]
+    assert store.inner.log_number() == 3
+    store.apply(putting(3))
+    store.reopen()
+    assert store.seqs() == [2, 3]
+
+
+def test_what_lmdb_lacks_is_bounded(store: LoggedStore) -> None:
+    for seq in range(1, 500):
+        store.apply(putting(seq, bytes(seq % 300)))
+        lacking = sum(map(len, store.writer._pending)) + len(store.writer._pending) * RECORD.size
+        assert lacking <= LOG_SIZE // 2 + LOG_SIZE // 8
+    store.reopen()
+    assert store.seqs() == list(range(1, 500))
+
+
+def test_while_lmdb_fails_batches_are_taken_until_enough_has_gathered(store: LoggedStore) -> None:
+    store.inner.failing = True
+    size = RECORD.size + len(encoded(putting(1))[0])
+    taken = LOG_SIZE // 2 // size + 1
+    for seq in range(1, taken + 1):
+        store.apply(putting(seq))
+    with pytest.raises(StoreError, match="the disk refuses"):
+        store.apply(putting(taken + 1))
+    with pytest.raises(StoreError, match="the disk refuses"):
+        store.writer.follow()
+    with pytest.raises(StoreError, match="the disk refuses"):
+        store.apply(putting(taken + 1, bytes(LOG_SIZE)))
+    store.inner.failing = False
+    store.apply(putting(taken + 1))
+    store.reopen()
+    assert store.seqs() == list(range(1, taken + 2))
+
+
+def test_a_batch_that_the_log_refused_can_be_repeated(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    with pytest.MonkeyPatch.context() as patch:
+        break_log(patch)
+        with pytest.raises(StoreError, match=r"batches\.log: cannot use the log: Input/output error"):
+            store.apply(putting(2), putting(3))
+    store.apply(putting(2))
+    assert store.inner.log_number() == 0
+    store.reopen()
+    assert store.seqs() == [1, 2]
+
+
+def test_what_was_released_is_told_once_even_if_the_batch_that_came_then_failed(store: LoggedStore) -> None:
+    store.apply(sharing(7, 1, 1, 2))
+    store.apply(dereferencing(1, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        break_log(patch)
+        # Too much has gathered for the log to be appended to before LMDB has followed.
+        patch.setattr(store.writer, "_pending_size", LOG_SIZE)
+        with pytest.raises(StoreError):
+            store.apply(putting(1, queue_id=3))
+    assert store.seqs(1) == []
+    assert store.apply(putting(1, queue_id=3)) == [7]
+    assert store.apply(dereferencing(2, 1)) == []
+    assert store.writer.follow() == [7]
+    assert store.writer.follow() == []
+
+
+@pytest.mark.parametrize("modes", [(True, False, True), (False, True, False), (False, False, True, True)])
+def test_it_can_be_opened_with_and_without_the_log_in_turn(tmp_path: Path, modes: tuple[bool, ...]) -> None:
+    store = LoggedStore(tmp_path, logged=modes[0])
+    seq = 0
+    for mode in modes:
+        store.reopen(logged=mode)
+        assert store.seqs() == list(range(1, seq + 1))
+        for _ in range(3):
+            seq += 1
+            store.apply(putting(seq))
+        assert store.writer.behind is mode
+    store.reopen()
+    assert store.seqs() == list(range(1, seq + 1))
+    assert store.inner.log_number() == seq
+    store.close()
+
+
+def test_without_a_log_no_file_is_made(tmp_path: Path) -> None:
+    store = LoggedStore(tmp_path, logged=False)
+    store.apply(putting(1))
+    store.close()
+    assert not store.log_file.exists()
+
+
+def test_a_run_that_synced_nothing_is_synced_before_the_log_is_relied_on(tmp_path: Path) -> None:
+    store = LoggedStore(tmp_path, logged=False)
+    store.apply(putting(1))
+    assert store.inner.calls == ["apply 1"]
+    store.reopen(logged=True)
+    assert store.inner.calls == ["sync"]
+    store.close()
+
+
+def test_a_log_that_is_missing_has_nothing_to_add(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    store.writer.follow()
+    store.log_file.unlink()
+    store.reopen()
+    assert store.inner.log_number() == 1
+    store.apply(putting(2))
+    store.reopen()
+    assert store.seqs() == [1, 2]
+
+
+def test_a_gap_between_lmdb_and_the_log_is_refused_naming_both_ends(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    store.writer.follow()
+    log = Log(str(store.log_file), LOG_SIZE)
+    log.append([(3, encoded(putting(3))[0])])
+    log.close()
+    text = (
+        f"{store.log_file}: the log begins with batch 3, but the store ends with batch 1: "
+        "what lies between them is missing"
+    )
+    for logged in (True, False):
+        with pytest.raises(StoreError, match=f"^{re.escape(text)}$"):
+            LoggedWriter(store.inner, str(store.log_file), logged=logged, log_size=LOG_SIZE)
+    assert store.seqs() == [1]
+
+
+def test_an_older_log_is_passed_over(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    store.apply(putting(2))
+    older = store.log_file.read_bytes()
+    store.apply(putting(3))
+    store.writer.follow()
+    store.apply([records.DELETE, [1, [1, 3]]])
+    store.writer.follow()
+    store.log_file.write_bytes(older)
+    store.reopen()
+    assert store.seqs() == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"?",
+        marshal.dumps([99, []], 2),
+        marshal.dumps([records.PUT], 2),
+        marshal.dumps([records.COUNTER, []], 2),
+        marshal.dumps([records.COUNTER, ["x"]], 2),
+        marshal.dumps(5, 2),
+    ],
+)
+def test_a_batch_that_makes_no_sense_is_named(store: LoggedStore, payload: bytes) -> None:
+    log = Log(str(store.log_file), LOG_SIZE)
+    log.append([(1, encoded(putting(1))[0]), (2, payload)])
+    log.close()
+    with pytest.raises(
+        StoreError, match=r"batches\.log: batches 1 to 2 of the log make no sense: \w*[Ee]rror"
+    ):
+        LoggedWriter(store.inner, str(store.log_file), log_size=LOG_SIZE)
+    assert store.seqs() == []
+
+
+def test_a_start_that_fails_leaves_the_log_as_it_is(store: LoggedStore) -> None:
+    store.apply(putting(1))
+    store.inner.failing = True
+    before = store.log_file.read_bytes()
+    files = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StoreError, match="the disk refuses"):
+        LoggedWriter(store.inner, str(store.log_file), log_size=LOG_SIZE)
+    assert store.log_file.read_bytes() == before
+    assert len(os.listdir("/proc/self/fd")) == files
+    store.reopen()
+    assert store.seqs() == [1]
+
+
+class Busy:
+    """A writer with so many tidying steps to do, and something to follow; it asks for a batch at a step."""
+
+    def __init__(self, steps: int, ask_at: int, asked: socket.socket) -> None:
+        self.steps = steps
+        self.done: list[str] = []
+        self._ask_at = ask_at
+        self._asked = asked
+        self.behind = True
+
+    @property
+    def untidy(self) -> bool:
+        return self.steps > 0
+
+    def tidy(self) -> None:
+        self.steps -= 1
+        self._note("tidy")
+
+    def follow(self) -> list[int]:
+        self.behind = False
+        self._note("follow")
+        return [len(self.done)]
+
+    def _note(self, step: str) -> None:
+        self.done.append(step)
+        if len(self.done) == self._ask_at:
+            self._asked.send(b"?")
+
+
+@pytest.mark.parametrize(
+    ("ask_at", "done", "told"),
+    [
+        (1, ["tidy"], []),
+        (2, ["tidy", "tidy"], []),
+        (3, ["tidy", "tidy", "follow"], [3]),
+        (9, ["tidy", "tidy", "follow"], [3]),
+    ],
+)
+def test_tidying_does_not_wait_for_a_pause_and_gives_way_to_batches(
+    ask_at: int, done: list[str], told: list[int]
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        poll = select.poll()
+        poll.register(theirs, select.POLLIN)
+        writer = Busy(2, ask_at, ours)
+        assert _use_pause(cast(LoggedWriter, writer), poll) == told
+        assert writer.done == done
