@@ -14,7 +14,7 @@ CLOSED_CONNECTIONS: Final = 2000
 
 
 class Garbage:
-    """`take_over` once the broker is up; `connection_closed` for each one; `collect_if_due` where a pause is harmless."""
+    """`take_over` once the broker is up; `collect_if_due` where a pause is harmless."""
 
     def __init__(self) -> None:
         self._closed = 0

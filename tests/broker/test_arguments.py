@@ -89,7 +89,7 @@ def test_no_argument_fails_on_a_value_of_any_type(name: str) -> None:
         try:
             check_queue_arguments(R, {name: value})
         except SoftError as error:
-            assert error.explanation.startswith("invalid arg '"), error.explanation  # noqa: PT017
+            assert error.explanation.startswith("invalid arg '"), error.explanation
 
 
 def test_an_argument_that_names_an_exchange_is_a_string() -> None:
