@@ -114,11 +114,10 @@ class ChannelConsumer(Consumer):
         channel = self.channel
         if channel.connection.saturated:
             return True
-        if self.no_ack:
-            return False
-        if self.prefetch and self.unacked >= self.prefetch:
+        # A shared prefetch that is reached holds for all consumers, as in RabbitMQ, also for those without acks.
+        if channel.prefetch and channel.prefetched >= channel.prefetch:
             return True
-        return channel.prefetch > 0 and channel.prefetched >= channel.prefetch
+        return self.prefetch > 0 and self.unacked >= self.prefetch
 
     def _write(self, message: Message, redelivered: bool, delivery_tag: int) -> None:
         if (

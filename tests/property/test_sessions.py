@@ -303,6 +303,12 @@ class Sessions(RuleBasedStateMachine):
         self.observe()
         assert self.only_reply(client, channel.number).name == "basic.cancel-ok"
 
+    @rule(pick=PICK, name=st.sampled_from(sorted(QUEUES)), tag=st.sampled_from("ab"), no_ack=FLAG)
+    def consume_elsewhere(self, pick: int, name: str, tag: str, no_ack: bool) -> None:
+        """A tag that is free again may be used at once, what its last bearer holds being unsettled."""
+        self.cancel(pick, tag)
+        self.consume(pick, name, tag, prefetch=1, no_ack=no_ack)
+
     @rule(pick=PICK, limit=st.integers(0, 3))
     def limit_the_channel(self, pick: int, limit: int) -> None:
         client, channel = self.working(pick)
@@ -404,18 +410,26 @@ class Sessions(RuleBasedStateMachine):
         self.observe()
         assert not self.others
 
-    @rule(pick=PICK, name=st.sampled_from(sorted(QUEUES)))
-    def tx_get(self, pick: int, name: str) -> None:
+    @rule(
+        pick=PICK, name=st.sampled_from(sorted(QUEUES)), how=st.sampled_from(["", "ack", "reject", "requeue"])
+    )
+    def tx_take(self, pick: int, name: str, how: str) -> None:
+        """Get a message within a transaction, and perhaps settle it at once."""
         chosen = self.idle(pick, TX)
         if chosen is not None:
             self.get_on(*chosen, name, no_ack=False)
+            if how:
+                self.tx_settle(*chosen, -1, how)
 
     @rule(pick=PICK, choice=PICK, how=st.sampled_from(["ack", "reject", "requeue"]))
-    def tx_settle(self, pick: int, choice: int, how: str) -> None:
+    def tx_settle_later(self, pick: int, choice: int, how: str) -> None:
         chosen = self.idle(pick, TX)
-        if chosen is None or not chosen[1].unacked:
+        if chosen is not None:
+            self.tx_settle(*chosen, choice, how)
+
+    def tx_settle(self, client: Client, channel: ModelChannel, choice: int, how: str) -> None:
+        if not channel.unacked:
             return
-        client, channel = chosen
         tags = sorted(channel.unacked)
         tag = tags[choice % len(tags)]
         channel.held_settlements.append((tag, channel.unacked.pop(tag), how))
@@ -423,6 +437,24 @@ class Sessions(RuleBasedStateMachine):
         self.send_settlement(client, channel, tag, multiple=False, how=method, requeue=how == "requeue")
         self.observe()
         assert not self.others
+
+    @precondition(lambda self: self.calm(3))
+    @rule(pick=PICK)
+    def tx_close(self, pick: int) -> None:
+        """The channel of a transaction ends, with whatever was settled in it."""
+        chosen = self.idle(pick, TX)
+        if chosen is None:
+            return
+        self.disturbed = self.steps
+        client, channel = chosen
+        self.channel_ended(channel)
+        client.peer.send(TX, "channel.close", reply_code=200)
+        self.observe()
+        assert self.only_reply(client, TX).name == "channel.close-ok"
+        client.channels[TX] = ModelChannel(TX)
+        client.peer.send(TX, "channel.open").send(TX, "tx.select")
+        self.observe()
+        assert [item.name for _, item in self.others] == ["channel.open-ok", "tx.select-ok"]
 
     @rule(pick=PICK)
     def tx_commit(self, pick: int) -> None:
@@ -623,7 +655,7 @@ class Sessions(RuleBasedStateMachine):
 
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(
-    max_examples=int(os.environ.get("AMQP_TEST_EXAMPLES", "600")),
+    max_examples=int(os.environ.get("AMQP_TEST_EXAMPLES", "250")),
     stateful_step_count=int(os.environ.get("AMQP_TEST_STEPS", "50")),
     deadline=None,
     report_multiple_bugs=False,

@@ -14,6 +14,7 @@ import pytest
 
 from amqp_broker.store.batch import Batch
 from amqp_broker.store.errors import StoreDied, StoreError
+from amqp_broker.store.open import open_data_directory
 from amqp_broker.store.process import ProcessCarrier
 
 from .harness import DURABLE, Subject, Waiter, message
@@ -175,8 +176,10 @@ async def test_tidying_that_fails_is_taken_up_again(with_process: Subject) -> No
     batch = with_process.store.seal()
     assert batch is not None
     await with_process.write(batch)
-    limit_file_size(pid_of(with_process), 0)
-    with_process.put(2, 1)
+    with_process.until_followed()
+    # LMDB's two meta pages can be written over, as on a full disk; without that LMDB gives up for good.
+    limit_file_size(pid_of(with_process), 2 * resource.getpagesize())
+    with_process.store.put(2, with_process.entry(1, message(bytes(20_000))))
     last = with_process.store.seal()
     assert last is not None
     with pytest.raises(StoreError):
@@ -262,3 +265,48 @@ async def open_with_damage(subject: Subject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ProcessCarrier, "spawn", spawn)
         await subject.open()
+
+
+@pytest.mark.parametrize("kind", ["thread-logged", "process-logged"])
+async def test_closing_leaves_nothing_to_the_log(tmp_path: Path, kind: str) -> None:
+    subject = Subject(kind, tmp_path / "data")
+    await subject.open()
+    await subject.write(sealed(subject, 1))
+    await subject.write(sealed(subject, 2))
+    await subject.close()
+    directory = open_data_directory(str(tmp_path / "data"))
+    assert [entry.seq for entry in directory.reader.read(1, 0, 10)] == [1, 2]
+    directory.close()
+
+
+async def test_what_lmdb_cannot_take_when_the_broker_closes_is_found_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    subject = Subject("process-logged", tmp_path / "data")
+    await subject.open()
+    os.kill(pid_of(subject), signal.SIGSTOP)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(subject.write, sealed(subject, 1, size=20_000))
+        await anyio.wait_all_tasks_blocked()
+        # Room for the log's first pages, but for nothing more in LMDB.
+        limit_file_size(pid_of(subject), 32 << 10)
+        os.kill(pid_of(subject), signal.SIGCONT)
+    await subject.close()
+    directory = open_data_directory(str(tmp_path / "data"))
+    assert directory.reader.read(1, 0, 10) == []
+    directory.close()
+    await subject.open()
+    assert subject.log_number() == 1
+    assert subject.seqs(1) == [1]
+    await subject.close()
+
+
+@pytest.mark.parametrize("kind", [*DURABLE, "thread-logged"])
+async def test_closing_leaves_no_file_open(tmp_path: Path, kind: str) -> None:
+    subject = Subject(kind, tmp_path / "data")
+    await subject.open()
+    await subject.close()
+    files = sorted(os.listdir("/proc/self/fd"))
+    await subject.open()
+    await subject.close()
+    assert sorted(os.listdir("/proc/self/fd")) == files
