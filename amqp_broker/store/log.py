@@ -86,7 +86,7 @@ class Log:
             size = os.fstat(self._file).st_size
             # In real octets: space that is only reserved costs the first write to it.
             while size < self.size:
-                size += os.pwrite(self._file, bytes(min(self.size - size, 1 << 20)), size)
+                size += os.pwrite(self._file, bytes(self.size - size), size)
             # Each time: whoever made the file may not have come to this.
             directory = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
             try:

@@ -135,6 +135,14 @@ def test_records_of_an_earlier_round_are_not_read_behind_new_ones(
     assert subject.again() == [(10, bytes(after))]
 
 
+@pytest.mark.parametrize("number", [1, 4, 5, 7])
+def test_only_the_next_number_goes_on_if_the_end_behind_a_record_did_not_get_there(
+    subject: Reopened, number: int
+) -> None:
+    subject.path.write_bytes((record(5, b"new") + record(number, b"old")).ljust(SIZE, b"\0"))
+    assert subject.again() == [(5, b"new")]
+
+
 def test_an_older_payload_cannot_pass_for_a_record(subject: Reopened) -> None:
     new = b"the next round"
     forged = record(3, b"never sent")

@@ -175,7 +175,7 @@ class LoggedChanges(Changes):
 
 
 _SETTINGS = settings(
-    max_examples=100,
+    max_examples=70,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
