@@ -99,7 +99,7 @@ class Client(asyncio.BufferedProtocol):
         connection = self.connection
         output = connection.output
         if output and not self._full:
-            size = connection.output_size
+            size = connection.output_size - connection.held_size
             if len(output) == 1:
                 self.transport.write(output[0])
             elif size < len(output) * JOIN:

@@ -147,13 +147,18 @@ class Channel(CommitWaiter):
 
     def send(self, frame: bytes) -> None:
         self.out.append(frame)
-        self.connection.output_size += len(frame)
+        self._count(len(frame))
         self.connection.mark_dirty()
 
     def send_piece(self, piece: Piece) -> None:
         """Part of a frame, between others of the same content."""
         self.out.append(piece)
-        self.connection.output_size += len(piece)
+        self._count(len(piece))
+
+    def _count(self, size: int) -> None:
+        self.connection.output_size += size
+        if self.held:
+            self.connection.held_size += size
 
     def send_payload(self, payload: bytes) -> None:
         """A method frame with this payload."""
@@ -174,7 +179,10 @@ class Channel(CommitWaiter):
         """A batch this channel waited for is durable: let the replies that depend on it go, and the confirms."""
         output = self.connection.output
         while self.held and self.held[0][0] <= batch:
-            output.extend(self.held.popleft()[1])
+            pieces = self.held.popleft()[1]
+            output.extend(pieces)
+            held = self.connection.held_size - sum(map(len, pieces))
+            self.connection.held_size = held if held > 0 else 0
             self.connection.mark_dirty()
         if not self.held:
             self.out = output

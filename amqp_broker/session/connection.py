@@ -76,7 +76,8 @@ CHECK_INTERVAL: Final = 60.0
 class Connection(FrameHandler):
     """name: `peer:port -> host:port`. from_loopback: whether the peer is on this machine.
 
-    output: frames to send, in order; output_size: their octets. dirty: listed in the turn.
+    output: frames to send, in order; output_size: their octets, and
+    those that channels hold back; held_size: the latter alone. dirty: listed in the turn.
     saturated: had more output than the high water mark and has not been below the low one since.
     paused: publishes while an alarm is on, so the server stops reading from it.
     close_reason: why it ended, for the log; None while it has not, or ended as the client asked.
@@ -96,6 +97,7 @@ class Connection(FrameHandler):
         "from_loopback",
         "greeting",
         "heartbeat",
+        "held_size",
         "last_received",
         "last_sent",
         "name",
@@ -139,6 +141,7 @@ class Connection(FrameHandler):
         self.vhost: VirtualHost | None = None
         self.output: list[Piece] = []
         self.output_size: int = 0
+        self.held_size: int = 0
         self.dirty: bool = False
         self.finished: bool = False
         self.saturated: bool = False

@@ -143,6 +143,8 @@ class ChannelConsumer(Consumer):
         connection = channel.connection
         size = connection.output_size + self._size
         connection.output_size = size
+        if channel.held:
+            connection.held_size += self._size
         if not connection.dirty:
             connection.mark_dirty()
         if size > connection.settings.high_water and not connection.saturated:
@@ -158,7 +160,8 @@ class ChannelConsumer(Consumer):
         after = (b"\x01" if redelivered else b"\x00") + address + FRAME_END_OCTET
         after += FRAME_HEAD(FRAME_HEADER, channel_id, len(header)) + header + FRAME_END_OCTET
         self._in_one_frame = body_size <= self.channel.connection.frame_max - FRAME_OVERHEAD
+        self._size = len(self._before_tag) + 8 + len(after) + body_size
         if self._in_one_frame and body_size:
             after += FRAME_HEAD(FRAME_BODY, channel_id, body_size)
+            self._size += FRAME_OVERHEAD
         self._after_tag = after
-        self._size = len(self._before_tag) + 8 + len(after) + body_size + 1
