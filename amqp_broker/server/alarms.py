@@ -5,6 +5,7 @@ The texts of the reasons are RabbitMQ's. Looked at once a second; nothing here t
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 from pathlib import Path
@@ -33,6 +34,14 @@ def machine_memory() -> int:
     return total
 
 
+def _trim() -> None:
+    """Have the C library give freed memory back to the system, where it can (glibc)."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return
+
+
 class Watch:
     """memory_limit, disk_limit: octets, 0 to switch that alarm off."""
 
@@ -55,6 +64,10 @@ class Watch:
         """The alarms that are on now, logging each change."""
         found: list[str] = []
         resident = self.resident() if self.memory_limit else 0
+        if resident > self.memory_limit:
+            # What was freed may still be the allocator's: only memory in use is a reason for an alarm.
+            _trim()
+            resident = self.resident()
         if resident > self.memory_limit:
             found.append(LOW_MEMORY)
         stat = os.statvfs(self._directory)

@@ -68,7 +68,7 @@ class Client(asyncio.BufferedProtocol):
             _log.exception("%s: internal error", connection.name)
             connection.crashed()
         self._commits.finish_turn()
-        if connection.paused or self._commits.crowded:
+        if connection.paused or self._commits.crowded or self.backed_up:
             self.stop_reading()
 
     def eof_received(self) -> bool:
@@ -91,6 +91,12 @@ class Client(asyncio.BufferedProtocol):
         self._full = False
         self.flush()
         self._commits.finish_turn()
+        self._commits.release_held_back()
+
+    @property
+    def backed_up(self) -> bool:
+        """The peer does not take what it asked for: it may not ask for more until it does."""
+        return self._full and self.connection.output_size > self._server.config.limits.output_high_watermark
 
     # -- called by the end of a turn
 
@@ -115,10 +121,13 @@ class Client(asyncio.BufferedProtocol):
         """No more octets from this client until `go_on`."""
         if self.reading and not self.transport.is_closing():
             self.reading = False
+            self.connection.unread = True
             self.transport.pause_reading()
             self._commits.held_back.append(self)
 
     def go_on(self) -> None:
         if not self.reading and not self.transport.is_closing():
             self.reading = True
+            self.connection.unread = False
+            self.connection.last_received = monotonic()
             self.transport.resume_reading()

@@ -80,7 +80,8 @@ class Commits:
         waiting = self.held_back
         self.held_back = []
         for client in waiting:
-            if client.connection.paused and not client.connection.finished:
+            blocked = client.connection.paused or client.backed_up
+            if blocked and not client.connection.finished:
                 self.held_back.append(client)
             else:
                 client.go_on()
@@ -141,6 +142,9 @@ class Commits:
             # All of it came and went within the batch: there is nothing to wait for.
             self.store.committed(batch.number)
             self._follow_soon()
+            self.release_held_back()
+            if self._closing:
+                self._commit()
         else:
             self._under_way = batch
             self._send(batch)

@@ -76,6 +76,7 @@ class Channel(CommitWaiter):
         "consumers",
         "default_prefetch",
         "delivery_tag",
+        "first_asked",
         "first_unacked",
         "held",
         "last_queue",
@@ -106,6 +107,7 @@ class Channel(CommitWaiter):
         self.delivery_tag: int = 0
         self.unacked: dict[int, QueueEntry] = {}
         self.first_unacked: int = 1
+        self.first_asked: int = 0
         self.prefetched: int = 0
         self.tags_seen: deque[tuple[float, int]] = deque()
         self.prefetch: int = 0
@@ -192,6 +194,8 @@ class Channel(CommitWaiter):
             due = unconfirmed.popleft()[1]
         if due:
             self._confirm_up_to(due)
+        if not self.held and self.connection.awaited:
+            self.connection.replies_released(self)
 
     def send_confirms(self) -> None:
         """End of the turn: confirm the publishes that wait for nothing."""
@@ -228,8 +232,11 @@ class Channel(CommitWaiter):
             consumer.blocked = True
 
     def unblock_consumers(self) -> None:
-        """The connection has room again, or the shared prefetch has."""
-        for consumer in list(self.consumers.values()):
+        """The connection has room again, or the shared prefetch has: it is another consumer's turn to be first."""
+        consumers = list(self.consumers.values())
+        self.first_asked += 1
+        first = self.first_asked % len(consumers) if consumers else 0
+        for consumer in consumers[first:] + consumers[:first]:
             consumer.unblock()
 
     def release_one(self, consumer: ChannelConsumer) -> None:

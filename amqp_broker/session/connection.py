@@ -79,11 +79,13 @@ class Connection(FrameHandler):
     output: frames to send, in order; output_size: their octets, and
     those that channels hold back; held_size: the latter alone. dirty: listed in the turn.
     saturated: had more output than the high water mark and has not been below the low one since.
-    paused: publishes while an alarm is on, so the server stops reading from it.
+    paused: publishes while an alarm is on, so the server stops reading from it. unread: the server does not read.
+    awaited: channels whose held replies go before the close-ok that the client asked for.
     close_reason: why it ended, for the log; None while it has not, or ended as the client asked.
     """
 
     __slots__ = (
+        "awaited",
         "broker",
         "capabilities",
         "channel_max",
@@ -110,6 +112,7 @@ class Connection(FrameHandler):
         "saturated",
         "settings",
         "turn",
+        "unread",
         "user",
         "vhost",
     )
@@ -146,6 +149,8 @@ class Connection(FrameHandler):
         self.finished: bool = False
         self.saturated: bool = False
         self.paused: bool = False
+        self.unread: bool = False
+        self.awaited: list[Channel] = []
         self.close_reason: str | None = None
         self.deadline: float = now + settings.handshake_timeout
         self.last_received: float = now
@@ -181,7 +186,7 @@ class Connection(FrameHandler):
             self._check_acknowledged(now)
         if not self.heartbeat:
             return
-        if now - self.last_received >= 2 * self.heartbeat and not self.paused:
+        if now - self.last_received >= 2 * self.heartbeat and not (self.paused or self.unread):
             self.end(f"missed heartbeats from client, timeout: {self.heartbeat}s")
         elif now - self.last_sent >= self.heartbeat * BEAT_AFTER:
             self.send(HEARTBEAT)
@@ -460,7 +465,22 @@ class Connection(FrameHandler):
             self.send(method_frame(0, commands.Connection.CloseOk()))
 
     def close_asked(self, method: Method) -> None:
+        self.awaited = [channel for channel in self.channels.values() if channel.held]
         self._close_channels()
+        if self.awaited:
+            self.phase = CLOSING
+            self.deadline = self.last_received + self.settings.close_timeout
+        else:
+            self._close_ok()
+
+    def replies_released(self, channel: Channel) -> None:
+        """A channel has nothing more to hold back."""
+        if channel in self.awaited:
+            self.awaited.remove(channel)
+            if not self.awaited:
+                self._close_ok()
+
+    def _close_ok(self) -> None:
         self.send(method_frame(0, commands.Connection.CloseOk()))
         self.end(None)
 

@@ -185,6 +185,8 @@ def acknowledge(channel: Channel, delivery_tag: int, multiple: bool) -> None:
     entry = channel.unacked.pop(delivery_tag, None)
     if entry is None:
         raise precondition_failed(f"unknown delivery tag {delivery_tag}")
+    if delivery_tag == channel.first_unacked:
+        channel.first_unacked = delivery_tag + 1
     entry.queue.settle(entry)
     consumer = entry.consumer
     if consumer is not None:

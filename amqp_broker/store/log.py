@@ -242,3 +242,6 @@ class LoggedWriter:
         except (EOFError, LookupError, TypeError, ValueError, struct.error) as error:
             cause = f"batches {stored + 1} to {self._number} of the log make no sense: {error!r}"
             raise StoreError(log.path, cause) from error
+        # References are counted when this is done.
+        self._released = []
+        self._writer.begin_telling()

@@ -56,10 +56,13 @@ class Writer:
         self._databases = Databases(environment)
         # Store ids whose references `tidy` removed and which nobody was told about yet.
         self._released: list[int] = []
+        # First and last seqs by queue id, see `begin_telling`.
+        self._untold: dict[int, list[tuple[int, int]]] = {}
         # Tidying failed, and is not tried again until a batch gets through.
         self._stalled = False
         with environment.begin(buffers=True) as txn:
             self._untidy = _at_range(txn.cursor(self._databases.meta))
+        self.begin_telling()
 
     @property
     def untidy(self) -> bool:
@@ -71,6 +74,22 @@ class Writer:
         with self._environment.begin(buffers=True) as txn:
             number = txn.get(records.LOG_KEY, db=self._databases.meta)
             return 0 if number is None else int(records.U64.unpack(number)[0])
+
+    def begin_telling(self) -> None:
+        """Tell from now on what is released; called before a start counts references, which tells it all else.
+
+        A start passes over rows that are still to be removed, so to tell of those would count them down twice.
+        """
+        self._released = []
+        self._untold = {}
+        with self._environment.begin(buffers=True) as txn:
+            cursor = txn.cursor(self._databases.meta)
+            positioned = _at_range(cursor)
+            while positioned and bytes(cursor.key()).startswith(records.RANGE_PREFIX):
+                _, queue_id, first = records.RANGE_KEY.unpack(cursor.key())
+                last = records.U64.unpack(cursor.value())[0]
+                self._untold.setdefault(queue_id, []).append((first, last))
+                positioned = cursor.next()
 
     def sync(self) -> None:
         """Have all that was ever applied on disk, whatever the durability was. Raises StoreError."""
@@ -89,7 +108,7 @@ class Writer:
         while True:
             try:
                 with self._environment.begin(write=True, buffers=True) as txn:
-                    changes = _Changes(txn, self._databases)
+                    changes = _Changes(txn, self._databases, self._untold)
                     for sections in payloads:
                         changes.apply(sections)
                         changes.finish()
@@ -113,7 +132,7 @@ class Writer:
         """Remove the next RANGE_STEP rows of what is left to remove. Raises StoreError."""
         try:
             with self._environment.begin(write=True, buffers=True) as txn:
-                changes = _Changes(txn, self._databases)
+                changes = _Changes(txn, self._databases, self._untold)
                 more = changes.continue_range()
         except lmdb.MapFullError:
             self._grow()
@@ -139,10 +158,19 @@ class Writer:
 
 
 class _Changes:
-    """One write transaction in the making; it holds the puts back, so that they go in sorted."""
+    """One write transaction in the making; it holds the puts back, so that they go in sorted.
 
-    def __init__(self, txn: lmdb.Transaction[memoryview], databases: Databases) -> None:
+    untold: ranges, by queue id, whose rows are removed without telling what they released.
+    """
+
+    def __init__(
+        self,
+        txn: lmdb.Transaction[memoryview],
+        databases: Databases,
+        untold: dict[int, list[tuple[int, int]]],
+    ) -> None:
         self._txn = txn
+        self._untold = untold
         self._databases = databases
         self._cursor = txn.cursor(databases.entries)
         self._items: list[tuple[bytes, bytes]] = []
@@ -269,6 +297,7 @@ class _Changes:
     def _remove(self, queue_id: int, first: int, last: int) -> int:
         """Remove the rows of a range as far as this transaction's budget goes; -1 or the seq it came to."""
         cursor = self._cursor
+        untold = self._untold.get(queue_id, ())
         found = cursor.set_range(_pack_key(queue_id, first))
         while found:
             key = cursor.key()
@@ -280,7 +309,8 @@ class _Changes:
             if self._budget <= 0:
                 return int(seq)
             self._budget -= 1
-            self._release(cursor.value())
+            if not any(start <= seq <= end for start, end in untold):
+                self._release(cursor.value())
             found = cursor.delete()
         return -1
 

@@ -143,3 +143,15 @@ def test_an_auto_delete_queue_goes_with_the_connection_of_its_last_consumer(
     other.channel().consume(queue)
     other.drop()
     eventually(lambda: is_gone(channel, queue), True)
+
+
+def test_a_durable_declare_is_answered_before_the_close_that_follows_it(
+    connect: Connect, names: Names
+) -> None:
+    client = connect()
+    channel = client.channel()
+    queue = names.queue()
+    channel.send("queue.declare", queue=queue, durable=True)
+    client.send(0, "connection.close", reply_code=200)
+    assert client.receive().name == "queue.declare-ok"
+    client.expect("connection.close-ok")

@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 
 from amqp_broker.store import records
+from amqp_broker.store import writer as writer_module
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.log import RECORD, Log, LoggedWriter
 from amqp_broker.store.loop import _use_pause
@@ -136,6 +137,47 @@ def test_what_was_released_is_told_once_even_if_the_batch_that_came_then_failed(
     assert store.apply(dereferencing(2, 1)) == []
     assert store.writer.follow() == [7]
     assert store.writer.follow() == []
+
+
+def test_what_a_start_releases_is_not_told_for_references_are_counted_after_it(store: LoggedStore) -> None:
+    store.apply(sharing(7, 1, 1, 2, 3))
+    store.writer.follow()
+    store.apply(dereferencing(1, 1))
+    store.reopen()
+    assert store.seqs(1) == []
+    assert store.apply(dereferencing(2, 1)) == []
+    assert store.writer.follow() == [7]
+
+
+@pytest.mark.parametrize(("logged", "begun_by"), [(False, "the run"), (True, "the run"), (True, "the start")])
+@pytest.mark.parametrize("ended_by", ["tidying", "another removal"])
+def test_what_an_earlier_run_left_to_remove_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: str, logged: bool, begun_by: str
+) -> None:
+    monkeypatch.setattr(writer_module, "RANGE_STEP", 3)
+    store = LoggedStore(tmp_path, logged=logged)
+    store.apply(*[putting(seq) for seq in range(1, 10)], sharing(7, 10, 1, 2))
+    store.writer.follow()
+    store.apply([records.DELETE_RANGE, [1, 0, 10]])
+    if begun_by == "the run":
+        store.writer.follow()
+    # A start does not count the reference in what is still to be removed.
+    store.reopen(logged=logged)
+    assert store.writer.untidy
+    assert 10 in store.seqs(1)
+    told: list[int] = []
+    while store.seqs(1):
+        if ended_by == "tidying":
+            store.writer.tidy()
+        else:
+            told += store.apply([records.DELETE_RANGE, [1, 0, 10]])
+            told += store.writer.follow()
+    # One that it did count, in rows that came later, is told.
+    told += store.apply(sharing(8, 11, 1, 2), dereferencing(2, 10))
+    told += store.apply([records.DELETE_RANGE, [1, 11, 11]])
+    told += store.writer.follow()
+    assert told == [7, 8]
+    store.close()
 
 
 @pytest.mark.parametrize("modes", [(True, False, True), (False, True, False), (False, False, True, True)])

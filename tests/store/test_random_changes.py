@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -12,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import Definition
 from amqp_broker.broker.queue import Queue
+from amqp_broker.store import writer as writer_module
 from amqp_broker.store.batch import Batch
 from amqp_broker.store.environment import log_path
 from amqp_broker.store.journal import JournalStore
@@ -36,6 +38,9 @@ class Changes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        # So few that a range is seldom removed at once.
+        self.patch.setattr(writer_module, "RANGE_STEP", 3)
         self.path = tempfile.mkdtemp(prefix="store-")
         self.held: dict[int, dict[int, QueueEntry]] = {queue_id: {} for queue_id in range(1, 5)}
         self.durable: dict[int, dict[int, bytes]] = {queue_id: {} for queue_id in range(1, 5)}
@@ -58,6 +63,7 @@ class Changes(RuleBasedStateMachine):
         self.writer.close()
         self.directory.close()
         shutil.rmtree(self.path)
+        self.patch.undo()
 
     def put(self, queue_id: int, of: Message) -> None:
         entry = QueueEntry(of, self.queue, self.next_seq)
@@ -128,6 +134,11 @@ class Changes(RuleBasedStateMachine):
         self.released += self.writer.follow()
 
     @rule()
+    def tidy(self) -> None:
+        if self.writer.untidy:
+            self.writer.tidy()
+
+    @rule()
     def crash(self) -> None:
         self.writer.close()
         self.directory.close()
@@ -158,12 +169,16 @@ class Changes(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """When all is quiet, just the messages with references are kept apart."""
-        self.follow()
-        while not self.store.empty or self.sealed or self.released:
+        quiet = False
+        while not quiet:
+            # What tidying released is told with the next batch.
+            while self.writer.untidy:
+                self.writer.tidy()
             self.store.put_definition(Definition("any", b"key", {}))
             self.seal()
             self.write(together=True)
             self.follow()
+            quiet = self.store.empty and not (self.sealed or self.released or self.writer.untidy)
         found = self.directory.reader.scan()
         assert found.store_ids == sorted(found.references)
 
