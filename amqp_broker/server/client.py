@@ -12,6 +12,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
+from amqp_broker.server.blocks import BodyBuffer
 from amqp_broker.session.connection import Connection
 
 if TYPE_CHECKING:
@@ -21,18 +22,31 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RECEIVE: Final = 524288
+# Where a large message may start, no more than its beginning is read: the rest goes where it will stay.
+BEGINNING: Final = 4096
 # Output of larger pieces than this on average is handed on piece by piece, so that it is not copied once more.
 JOIN: Final = 16384
 
 # A turn takes its octets out of the buffer before the next socket is read, so all clients can share one.
 _BUFFER: Final = bytearray(RECEIVE)
 _OCTETS: Final = memoryview(_BUFFER)
+_FIRST_OCTETS: Final = _OCTETS[:BEGINNING]
 
 
 class Client(asyncio.BufferedProtocol):
     """finished_at: when the session ended and only output is left; None while it lives."""
 
-    __slots__ = ("_commits", "_full", "_server", "connection", "finished_at", "reading", "transport")
+    __slots__ = (
+        "_body",
+        "_commits",
+        "_full",
+        "_room",
+        "_server",
+        "connection",
+        "finished_at",
+        "reading",
+        "transport",
+    )
 
     connection: Connection
     transport: asyncio.Transport
@@ -41,6 +55,8 @@ class Client(asyncio.BufferedProtocol):
         self._server = server
         self._commits = commits
         self._full = False
+        self._body = BodyBuffer(server.blocks)
+        self._room: memoryview | None = None
         self.reading = True
         self.finished_at: float | None = None
 
@@ -56,20 +72,37 @@ class Client(asyncio.BufferedProtocol):
         limits = self._server.config.limits
         self.transport.set_write_buffer_limits(limits.output_high_watermark, limits.output_low_watermark)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return _BUFFER
+    def get_buffer(self, sizehint: int) -> bytearray | memoryview:
+        reader = self.connection.reader
+        due = reader.body_due() if reader.large is not None else 0
+        if due:
+            self._room = self._body.room(due)
+            return _OCTETS[:due] if self._room is None else self._room
+        return _FIRST_OCTETS if reader.large_before else _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
         """Run a turn on what arrived. Next step: `Connection.receive`."""
         connection = self.connection
         try:
-            connection.receive(bytes(_OCTETS[:nbytes]), monotonic())
+            if self._room is None:
+                connection.receive(bytes(_OCTETS[:nbytes]), monotonic())
+            else:
+                self._receive_body(self._room, nbytes)
         except Exception:
             _log.exception("%s: internal error", connection.name)
             connection.crashed()
         self._commits.finish_turn()
+        self._server.wakefulness.turn_run(connection.last_received)
         if connection.paused or self._commits.crowded or self.backed_up:
             self.stop_reading()
+
+    def _receive_body(self, room: memoryview, nbytes: int) -> None:
+        """A turn on octets of a large body. Next step: `Connection.receive_body`."""
+        self._room = None
+        connection = self.connection
+        connection.receive_body(self._body.filled(room, nbytes), monotonic())
+        if connection.reader.large is None:
+            self._body.end()
 
     def eof_received(self) -> bool:
         return False

@@ -63,6 +63,7 @@ class Channel(CommitWaiter):
     unconfirmed: [batch, last number] for each store batch that publishes wait for.
     tags_seen: the last delivery tag at some times, for the acknowledgement timeout.
     reply_queue: where direct replies to this channel go, if it asked for them.
+    served_last: the consumer whose delivery used up what all share, the prefetch or the room in the output.
     last_queue: name of the queue declared last, which an empty name stands for.
     """
 
@@ -76,7 +77,6 @@ class Channel(CommitWaiter):
         "consumers",
         "default_prefetch",
         "delivery_tag",
-        "first_asked",
         "first_unacked",
         "held",
         "last_queue",
@@ -85,6 +85,7 @@ class Channel(CommitWaiter):
         "prefetch",
         "prefetched",
         "reply_queue",
+        "served_last",
         "store",
         "tags_seen",
         "transaction",
@@ -104,10 +105,10 @@ class Channel(CommitWaiter):
         self.out: list[Piece] = connection.output
         self.held: deque[tuple[int, list[Piece]]] = deque()
         self.consumers: dict[str, ChannelConsumer] = {}
+        self.served_last: ChannelConsumer | None = None
         self.delivery_tag: int = 0
         self.unacked: dict[int, QueueEntry] = {}
         self.first_unacked: int = 1
-        self.first_asked: int = 0
         self.prefetched: int = 0
         self.tags_seen: deque[tuple[float, int]] = deque()
         self.prefetch: int = 0
@@ -232,10 +233,10 @@ class Channel(CommitWaiter):
             consumer.blocked = True
 
     def unblock_consumers(self) -> None:
-        """The connection has room again, or the shared prefetch has: it is another consumer's turn to be first."""
+        """The connection has room again, or the shared prefetch has: who used it up last is the last to be asked."""
         consumers = list(self.consumers.values())
-        self.first_asked += 1
-        first = self.first_asked % len(consumers) if consumers else 0
+        served = self.served_last
+        first = consumers.index(served) + 1 if served in consumers else 0
         for consumer in consumers[first:] + consumers[:first]:
             consumer.unblock()
 

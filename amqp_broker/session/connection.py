@@ -110,6 +110,7 @@ class Connection(FrameHandler):
         "phase",
         "reader",
         "saturated",
+        "served_last",
         "settings",
         "turn",
         "unread",
@@ -148,6 +149,7 @@ class Connection(FrameHandler):
         self.dirty: bool = False
         self.finished: bool = False
         self.saturated: bool = False
+        self.served_last: Channel | None = None
         self.paused: bool = False
         self.unread: bool = False
         self.awaited: list[Channel] = []
@@ -174,6 +176,15 @@ class Connection(FrameHandler):
                 self._hard_error(error, now)
             # What follows the frame that was wrong may hold the peer's close-ok.
             data = b""
+
+    def receive_body(self, data: memoryview, now: float) -> None:
+        """As `receive`, for octets of a large body that stay where they are. Next step: `FrameReader.feed_body`."""
+        self.last_received = now
+        try:
+            self.reader.feed_body(data)
+        except HardError as error:
+            self._hard_error(error, now)
+            self.receive(b"", now)
 
     def tick(self, now: float) -> None:
         """Let time pass: deadlines, and heartbeats both ways. Called about once a second."""
@@ -204,7 +215,10 @@ class Connection(FrameHandler):
         self.output_size -= size
         if self.saturated and self.output_size <= self.settings.low_water:
             self.saturated = False
-            for channel in list(self.channels.values()):
+            channels = list(self.channels.values())
+            served = self.served_last
+            first = channels.index(served) + 1 if served in channels else 0
+            for channel in channels[first:] + channels[:first]:
                 channel.unblock_consumers()
 
     def lost(self) -> None:
@@ -258,9 +272,13 @@ class Connection(FrameHandler):
             self.dirty = True
             self.turn.dirty.append(self)
 
-    def saturate(self) -> None:
-        """Too much unsent output: no more deliveries to this connection until `sent` brings it down."""
+    def saturate(self, by: Channel) -> None:
+        """Too much unsent output: no more deliveries to this connection until `sent` brings it down.
+
+        by: whose delivery it was; the others are asked before it next time.
+        """
         self.saturated = True
+        self.served_last = by
         for channel in self.channels.values():
             channel.block_consumers()
 
@@ -379,7 +397,7 @@ class Connection(FrameHandler):
         self.phase = CLOSING
         self.deadline = now + self.settings.close_timeout
         self._close_channels()
-        self.reader.contents.clear()
+        self.reader.drop_contents()
         self.send(method_frame(0, close))
 
     def end(self, reason: str | None) -> None:

@@ -86,6 +86,7 @@ class ChannelConsumer(Consumer):
         if self.unacked == self.prefetch:
             self.blocked = True
         if channel.prefetch and channel.prefetched >= channel.prefetch:
+            channel.served_last = self
             channel.block_consumers()
 
     def hand_over(self, message: Message, redelivered: bool) -> None:
@@ -148,7 +149,8 @@ class ChannelConsumer(Consumer):
         if not connection.dirty:
             connection.mark_dirty()
         if size > connection.settings.high_water and not connection.saturated:
-            connection.saturate()
+            channel.served_last = self
+            connection.saturate(channel)
 
     def _prepare(self, message: Message, redelivered: bool) -> None:
         channel_id = self.channel.channel_id

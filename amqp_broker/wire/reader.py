@@ -42,6 +42,9 @@ LONGEST_HEADER_KNOWN: Final = 512
 # A body frame longer than this is passed on as it comes, not gathered first: gathering would copy it again.
 STREAMED_FRAME: Final = 16384
 
+# A body longer than this is worth being received where it will stay: see `FrameReader.body_due`.
+LARGE_BODY: Final = 262144
+
 
 class Publish:
     """What one basic.publish frame says, the same for every message sent with the same octets.
@@ -129,6 +132,8 @@ class FrameReader:
 
     frame_max: largest frame, octets; like RabbitMQ's, it is compared with the payload alone.
     max_message_size: largest body, octets.
+    large: the content with a large body that is being received; None between such.
+    large_before: the last message that began had a large body, so the next one may have one too.
     """
 
     __slots__ = (
@@ -136,6 +141,8 @@ class FrameReader:
         "frame_max",
         "handler",
         "headers",
+        "large",
+        "large_before",
         "max_message_size",
         "publishes",
         "rest",
@@ -155,20 +162,71 @@ class FrameReader:
         self.headers: dict[bytes, ContentHeader] = {}
         self.stream_content: _Content | None = None
         self.stream_left: int = 0
+        self.large: _Content | None = None
+        self.large_before: bool = False
 
     def forget_publishes(self) -> None:
         """A channel was closed: what was known of its publishes is void."""
         self.publishes.clear()
 
+    def drop_contents(self) -> None:
+        """Forget the messages that are not complete; what still comes of them is asked about with `discards`."""
+        self.contents.clear()
+        self.large = None
+
     def stop(self) -> None:
         """Ignore all that is still to come."""
         self.stopped = True
         self.rest = b""
-        self.contents.clear()
+        self.drop_contents()
         self.publishes.clear()
         self.headers.clear()
         self.stream_content = None
         self.stream_left = 0
+
+    def body_due(self) -> int:
+        """How many octets still belong to the large body being received, with its frames' heads and ends.
+
+        That many at most are good to be received into memory of their own and given to `feed_body`.
+        0 if no large body is being received, or the next octets must be joined to some that are kept here.
+        """
+        content = self.large
+        if content is None or self.rest or self.frame_max <= STREAMED_FRAME:
+            return 0
+        frame_size = self.frame_max - FRAME_OVERHEAD
+        frames = (content.remaining + frame_size - 1) // frame_size
+        due = content.remaining + frames * FRAME_OVERHEAD
+        return due + self.stream_left + 1 if self.stream_left else due
+
+    def feed_body(self, data: memoryview) -> None:
+        """As `feed`, for octets that stay where they are: a large body is passed on as views of them.
+
+        Raises HardError for what breaks the framing.
+        """
+        pos = 0
+        end = len(data)
+        stop = 0
+        try:
+            while self.large is not None and not self.rest and pos < end:
+                if not self.stream_left:
+                    if end - pos < FRAME_HEAD_SIZE or data[pos] != FRAME_BODY:
+                        break
+                    size = int.from_bytes(data[pos + 3 : pos + 7], "big")
+                    if size > self.frame_max or size <= STREAMED_FRAME:
+                        break
+                    stop = pos + 7 + size
+                    at = self._start_stream(data, pos, size)
+                else:
+                    stop = pos + self.stream_left
+                    at = self._stream(data, pos)
+                if at == pos:
+                    break
+                pos = at
+        except HardError:
+            self.rest = b"" if self.stopped else bytes(data[stop + 1 :])
+            raise
+        if pos < end and not self.stopped:
+            self.feed(bytes(data[pos:]))
 
     def feed(self, data: bytes) -> None:  # noqa: C901  the hot loop stands in one place
         """Handle every whole frame in what was kept and `data`, and keep what is left.
@@ -296,6 +354,7 @@ class FrameReader:
                 header = parse_header(payload)
             except HeaderError:
                 raise internal_error("") from None
+        self.large_before = header.body_size > LARGE_BODY
         if header.body_size > self.max_message_size:
             content.header = header
             content.remaining = header.body_size
@@ -312,6 +371,8 @@ class FrameReader:
             return
         content.header = header
         content.remaining = header.body_size
+        if self.large_before:
+            self.large = content
 
     def _body(self, channel_id: int, payload: Piece) -> None:
         content = self.contents.get(channel_id)
@@ -330,6 +391,8 @@ class FrameReader:
         if content.remaining < 0:
             raise frame_error(f"body is longer than the {header.body_size} octets its header announced")
         del self.contents[channel_id]
+        if content is self.large:
+            self.large = None
         if content.refused:
             return
         chunk = content.chunks[0]
@@ -338,7 +401,7 @@ class FrameReader:
         else:
             self.handler.message_received(content.publish, header, b"", content.chunks)
 
-    def _start_stream(self, data: bytes, pos: int, size: int) -> int:
+    def _start_stream(self, data: Piece, pos: int, size: int) -> int:
         """Take what is here of a long body frame; the rest goes the same way as it comes."""
         channel_id = data[pos + 1] << 8 | data[pos + 2]
         content = self.contents.get(channel_id)
@@ -349,7 +412,7 @@ class FrameReader:
         content.remaining -= size
         return self._stream(data, pos + 7)
 
-    def _stream(self, data: bytes, pos: int) -> int:
+    def _stream(self, data: Piece, pos: int) -> int:
         content = self.stream_content
         assert content is not None
         end = min(pos + self.stream_left, len(data))

@@ -66,6 +66,44 @@ def test_a_shared_prefetch_counts_the_deliveries_from_all_queues(peer: Peer) -> 
     assert peer.bodies() == [b"2"]
 
 
+@pytest.mark.parametrize("queues", ["qr", "qrs"])
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("basic.ack", {}),
+        ("basic.ack", {"multiple": True}),
+        ("basic.nack", {"requeue": False}),
+        ("basic.reject", {"requeue": False}),
+    ],
+)
+def test_a_shared_prefetch_gives_each_consumer_its_turn(
+    peer: Peer, queues: str, method: str, arguments: dict[str, bool]
+) -> None:
+    rounds = 4
+    peer.send(1, "queue.declare", queue="s").send(1, "basic.qos", prefetch_count=1, global_=True)
+    for queue in queues:
+        publish(peer, *[queue.encode()] * (rounds + 1), queue=queue)
+        peer.send(1, "basic.consume", queue=queue)
+    peer.take()
+    turns = []
+    for delivery_tag in range(1, rounds * len(queues) + 1):
+        peer.send(1, method, delivery_tag=delivery_tag, **arguments)
+        [body] = peer.bodies()
+        turns.append(body.decode())
+    for start in range(0, len(turns), len(queues)):
+        assert sorted(turns[start : start + len(queues)]) == sorted(queues), turns
+
+
+def test_a_turn_that_a_consumer_has_no_message_for_is_the_next_ones(world: World, peer: Peer) -> None:
+    peer.send(1, "basic.qos", prefetch_count=1, global_=True)
+    publish(peer, *[b"m"] * 6, queue="r")
+    peer.send(1, "basic.consume", queue="q").send(1, "basic.consume", queue="r").take()
+    for delivery_tag in range(1, 6):
+        peer.send(1, "basic.ack", delivery_tag=delivery_tag)
+        assert peer.bodies() == [b"m"]
+    assert world.queue("r").ready_count() == 0
+
+
 def test_a_shared_prefetch_set_while_consumers_wait_holds_for_them(peer: Peer) -> None:
     peer.send(1, "basic.consume", queue="q").take()
     publish(peer, b"1")
@@ -208,3 +246,34 @@ def test_what_waits_for_the_disk_counts_as_output_that_did_not_go_out(world: Wor
     assert world.queue("q").ready_count() >= 88
     world.commit()
     assert len(reader.take()) == 102
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_consumers_share_the_room_of_a_slow_connection(world: World, peer: Peer, channels: int) -> None:
+    world.settings.high_water, world.settings.low_water = 3_000, 1_000
+    for queue in ("q", "r"):
+        publish(peer, *[queue.encode() * 1000] * 40, queue=queue)
+    slow = world.connect(channels=2)
+    slow.stuck = True
+    slow.send(1, "basic.consume", queue="q", no_ack=True)
+    slow.send(channels, "basic.consume", queue="r", no_ack=True)
+    slow.flow_again()
+    first_half = [item.body[:1] for item in slow.take() if item.name == "basic.deliver"][:40]
+    assert 15 <= first_half.count(b"q") <= 25
+
+
+def test_a_shared_prefetch_gives_each_its_turn_though_each_message_fills_the_output(
+    world: World, peer: Peer
+) -> None:
+    world.settings.high_water, world.settings.low_water = 500, 100
+    peer.send(1, "basic.qos", prefetch_count=1, global_=True)
+    for queue in ("q", "r"):
+        publish(peer, *[queue.encode() * 1000] * 6, queue=queue)
+        peer.send(1, "basic.consume", queue=queue)
+    peer.take()
+    turns = b""
+    for delivery_tag in range(1, 9):
+        peer.send(1, "basic.ack", delivery_tag=delivery_tag)
+        [body] = peer.bodies()
+        turns += body[:1]
+    assert turns in {b"qr" * 4, b"rq" * 4}

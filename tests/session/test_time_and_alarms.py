@@ -84,6 +84,25 @@ def test_a_paused_client_is_not_expected_to_be_heard(world: World) -> None:
     assert "heartbeat" in peer.names()
 
 
+def test_a_client_whose_socket_is_not_read_is_not_expected_to_be_heard(world: World) -> None:
+    peer = world.connect(heartbeat=10)
+    peer.connection.unread = True
+    world.pass_time(1000)
+    assert not peer.connection.finished
+    assert "heartbeat" in peer.names()
+
+
+def test_a_client_that_is_read_again_is_expected_to_be_heard_from_then_on(world: World) -> None:
+    peer = world.connect(heartbeat=10)
+    peer.connection.unread = True
+    world.pass_time(1000)
+    peer.connection.unread, peer.connection.last_received = False, world.now
+    world.pass_time(19)
+    assert not peer.connection.finished
+    world.pass_time(1)
+    assert peer.connection.finished
+
+
 # -- alarms
 
 

@@ -1,0 +1,174 @@
+"""Memory and disk watched, and memory given back: when the C library is asked for it, and the collector run."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from amqp_broker.config import Limits
+from amqp_broker.server import alarms
+from amqp_broker.server.alarms import LOW_DISK, LOW_MEMORY, Watch
+from amqp_broker.server.garbage import CLOSED_CONNECTIONS, Garbage
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+LIMIT = 1000 * PAGE
+
+
+class Memory:
+    """A process's memory as the system reports it: pages in use, and pages that only the C library still keeps.
+
+    trims: how often the C library was asked to give back what it keeps.
+    """
+
+    def __init__(self, report: Path) -> None:
+        self._report = report
+        self.trims = 0
+        self.hold(used=0)
+
+    def hold(self, *, used: int, kept: int = 0) -> None:
+        self._used = used
+        self._report.write_text(f"{10 * used} {used + kept} 0 0 0 0 0\n")
+
+    def trim(self) -> None:
+        self.trims += 1
+        self.hold(used=self._used)
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
+    report = tmp_path / "statm"
+    memory = Memory(report)
+    monkeypatch.setattr(alarms, "_STATM", str(report))
+    monkeypatch.setattr(alarms, "_trim", memory.trim)
+    return memory
+
+
+@pytest.fixture
+def watch(memory: Memory, tmp_path: Path) -> Iterator[Watch]:
+    watch = Watch(str(tmp_path), Limits(memory_high_watermark_absolute=LIMIT, disk_free_limit=0))
+    yield watch
+    watch.close()
+
+
+def test_below_the_limit_there_is_no_alarm_and_nothing_is_asked_for(watch: Watch, memory: Memory) -> None:
+    memory.hold(used=400, kept=600)
+    assert watch.reasons() == []
+    assert memory.trims == 0
+
+
+def test_memory_in_use_above_the_limit_is_an_alarm(watch: Watch, memory: Memory) -> None:
+    memory.hold(used=1001)
+    assert watch.reasons() == [LOW_MEMORY]
+
+
+def test_memory_that_was_freed_is_given_back_and_no_reason_for_an_alarm(watch: Watch, memory: Memory) -> None:
+    memory.hold(used=400, kept=5000)
+    assert watch.reasons() == []
+    assert memory.trims == 1
+    assert watch.resident() == 400 * PAGE
+    assert watch.reasons() == []
+    assert memory.trims == 1
+
+
+def test_an_alarm_ends_as_soon_as_the_memory_is_free_though_the_c_library_keeps_it(
+    watch: Watch, memory: Memory
+) -> None:
+    memory.hold(used=5000)
+    assert watch.reasons() == [LOW_MEMORY]
+    memory.hold(used=400, kept=4600)
+    assert watch.reasons() == []
+
+
+def test_each_change_of_the_alarms_is_logged_once(
+    watch: Watch, memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    for used in (1, 2000, 2000, 1, 1):
+        memory.hold(used=used)
+        watch.reasons()
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        f"alarms: {LOW_MEMORY}",
+        "alarms: none",
+    ]
+
+
+def test_a_limit_of_zero_switches_both_alarms_off(memory: Memory, tmp_path: Path) -> None:
+    memory.hold(used=1 << 40)
+    limits = Limits(memory_high_watermark_relative=0.0, disk_free_limit=0)
+    watch = Watch(str(tmp_path), limits)
+    assert watch.reasons() == []
+    assert memory.trims == 0
+    watch.close()
+
+
+def test_a_disk_with_less_than_the_limit_free_is_an_alarm(memory: Memory, tmp_path: Path) -> None:
+    memory.hold(used=2000)
+    limits = Limits(memory_high_watermark_absolute=LIMIT, disk_free_limit=1 << 60)
+    watch = Watch(str(tmp_path), limits)
+    assert watch.reasons() == [LOW_MEMORY, LOW_DISK]
+    memory.hold(used=1)
+    assert watch.reasons() == [LOW_DISK]
+    watch.close()
+
+
+class Library:
+    """A C library that has `malloc_trim`."""
+
+    def __init__(self) -> None:
+        self.pads: list[int] = []
+
+    def malloc_trim(self, pad: int) -> int:
+        self.pads.append(pad)
+        return 1
+
+
+def test_a_trim_asks_the_c_library_for_all_it_can_give_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    alarms._trim()
+    assert library.pads == [0]
+
+
+def test_a_c_library_that_cannot_trim_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    alarms._trim()
+
+
+class Closed:
+    """Something closed that holds itself, as connections do."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def garbage() -> Iterator[Garbage]:
+    garbage = Garbage()
+    garbage.take_over()
+    yield garbage
+    garbage.give_back()
+
+
+def test_closed_connections_are_freed_after_a_number_of_them(garbage: Garbage) -> None:
+    closed = weakref.ref(Closed())
+    for _ in range(CLOSED_CONNECTIONS - 1):
+        garbage.connection_closed()
+    garbage.collect_if_due()
+    assert closed() is not None
+    garbage.connection_closed()
+    garbage.collect_if_due()
+    assert closed() is None
+    again = weakref.ref(Closed())
+    garbage.collect_if_due()
+    assert again() is not None
+
+
+def test_nothing_is_collected_but_where_a_pause_is_harmless(garbage: Garbage) -> None:
+    assert not gc.isenabled()
+    garbage.give_back()
+    assert gc.isenabled()
