@@ -16,7 +16,7 @@ from amqp_broker.broker.consumer import Consumer
 from amqp_broker.broker.exchange import Binding
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
 from amqp_broker.broker.ports import Store, StoredEntry, StoredQueue
-from amqp_broker.content.header import parse_header
+from amqp_broker.content.header import ContentHeader, parse_header
 from amqp_broker.content.table import Field
 
 RUN_LENGTH: Final = 1000
@@ -100,19 +100,20 @@ class Queue:
         """Append a message, or give it to the consumer whose turn it is. Next step: `Consumer.deliver`."""
         seq = self.next_seq
         self.next_seq = seq + 1
-        while self.active:
-            if self.active[0].blocked:
-                self._turn_over(self.active[0])
+        active = self.active
+        while active:
+            consumer = active[0]
+            if consumer.blocked:
+                self._turn_over(consumer)
                 continue
-            consumer = self.active[0]
             if consumer.no_ack:
-                consumer.hand_over(message, redelivered=False)
+                consumer.hand_over(message, False)  # noqa: FBT003  a keyword costs a dictionary
             else:
                 entry = QueueEntry(message, self, seq)
                 if self.durable and message.persistent:
                     self.store.put(self.store_id, entry)
                 self._deliver(consumer, entry)
-            if consumer.blocked or len(self.active) > 1:
+            if len(active) > 1 or self.active[0].blocked:
                 self._turn_over(consumer)
             return
         entry = QueueEntry(message, self, seq)
@@ -241,8 +242,11 @@ class Queue:
             if not run:
                 self._on_disk = 0
                 break
+            header = parse_header(run[0].header)
             for stored in run:
-                self.ready.append(self._entry(stored))
+                if stored.header != header.payload:
+                    header = parse_header(stored.header)
+                self.ready.append(self._entry(stored, header))
             self._on_disk -= len(run)
             self._on_disk_next = run[len(run) - 1].seq + 1
             if self.ready:
@@ -252,8 +256,8 @@ class Queue:
             self._tail.clear()
         return len(self.ready) > 0
 
-    def _entry(self, stored: StoredEntry) -> QueueEntry:
-        message = Message(stored.address, parse_header(stored.header), stored.body)
+    def _entry(self, stored: StoredEntry, header: ContentHeader) -> QueueEntry:
+        message = Message(stored.address, header, stored.body)
         message.store_id = stored.store_id
         entry = QueueEntry(message, self, stored.seq)
         entry.batch = RECOVERED

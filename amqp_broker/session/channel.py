@@ -40,10 +40,10 @@ class KnownPublish(Publish):
     """A publish and what was found out for it: see `publishing.publish`.
 
     generation: of the virtual host when `queues` was found; 0 if it must be found for each message.
-    durable: whether one of the queues is durable.
+    durable: whether one of the queues is durable. plain_header: the last header in which `properties` had no say.
     """
 
-    __slots__ = ("channel", "durable", "generation", "queues")
+    __slots__ = ("channel", "durable", "generation", "plain_header", "queues")
 
     def __init__(self, channel: Channel, payload: bytes) -> None:
         super().__init__(channel.channel_id, payload)
@@ -51,6 +51,7 @@ class KnownPublish(Publish):
         self.generation: int = 0
         self.queues: list[Queue] = []
         self.durable: bool = False
+        self.plain_header: ContentHeader | None = None
 
 
 class Channel(CommitWaiter):
@@ -122,12 +123,7 @@ class Channel(CommitWaiter):
         self.last_queue: str = ""
         self.reply_queue: Queue | None = None
 
-    # -- the hot methods; each goes straight to its handler
-
-    def publish(
-        self, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
-    ) -> None:
-        publishing.publish(self, known, header, body, chunks)
+    # -- methods
 
     def ack(self, delivery_tag: int, multiple: bool) -> None:
         delivery.acknowledge(self, delivery_tag, multiple)

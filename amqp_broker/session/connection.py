@@ -33,6 +33,7 @@ from amqp_broker.errors import (
     reply_text,
     unexpected_frame,
 )
+from amqp_broker.session import publishing
 from amqp_broker.session.channel import Channel, KnownPublish
 from amqp_broker.session.handshake import (
     CLOSED,
@@ -100,6 +101,7 @@ class Connection(FrameHandler):
         "greeting",
         "heartbeat",
         "held_size",
+        "high_water",
         "last_received",
         "last_sent",
         "name",
@@ -129,6 +131,7 @@ class Connection(FrameHandler):
     ) -> None:
         self.broker: Broker = broker
         self.settings: SessionSettings = settings
+        self.high_water: int = settings.high_water
         self.turn: Turn = turn
         self.name: str = name
         self.from_loopback: bool = from_loopback
@@ -308,12 +311,12 @@ class Connection(FrameHandler):
     def message_received(
         self, publish: Publish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
     ) -> None:
-        known = cast(KnownPublish, publish)
+        known: KnownPublish = publish  # type: ignore[assignment]  # a cast is a call for each message
         channel = known.channel
         if not channel.open:
             return
         try:
-            channel.publish(known, header, body, chunks)
+            publishing.publish(channel, known, header, body, chunks)
         except AmqpError as error:
             self._failed(channel, error, BASIC_PUBLISH)
         if self.broker.alarms and not self.paused:

@@ -15,6 +15,7 @@ from pamqp import commands
 from amqp_broker.broker.consumer import Consumer
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.queue import Queue
+from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import (
@@ -66,7 +67,7 @@ class ChannelConsumer(Consumer):
         self.prefetch: int = 0 if no_ack else channel.default_prefetch
         self.unacked: int = 0
         self._address: bytes = b""
-        self._header: bytes = b""
+        self._header: ContentHeader | None = None
         self._redelivered: bool = False
         self._before_tag: bytes = b""
         self._after_tag: bytes = b""
@@ -76,13 +77,11 @@ class ChannelConsumer(Consumer):
 
     def deliver(self, entry: QueueEntry) -> None:
         channel = self.channel
-        delivery_tag = channel.delivery_tag + 1
-        channel.delivery_tag = delivery_tag
         entry.consumer = self
-        channel.unacked[delivery_tag] = entry
         self.unacked += 1
         channel.prefetched += 1
-        self._write(entry.message, entry.deliveries > 0, delivery_tag)
+        self.hand_over(entry.message, entry.deliveries > 0)
+        channel.unacked[channel.delivery_tag] = entry
         if self.unacked == self.prefetch:
             self.blocked = True
         if channel.prefetch and channel.prefetched >= channel.prefetch:
@@ -90,10 +89,41 @@ class ChannelConsumer(Consumer):
             channel.block_consumers()
 
     def hand_over(self, message: Message, redelivered: bool) -> None:
+        """Next step: `Client.flush`, at the end of the turn."""
+        if (
+            message.header is not self._header
+            or message.address != self._address
+            or redelivered is not self._redelivered
+        ):
+            self._prepare(message, redelivered)
         channel = self.channel
         delivery_tag = channel.delivery_tag + 1
         channel.delivery_tag = delivery_tag
-        self._write(message, redelivered, delivery_tag)
+        if not self._in_one_frame:
+            out = channel.out
+            out.extend((self._before_tag, _TAG(delivery_tag), self._after_tag))
+            frame_max = channel.connection.frame_max
+            out.extend(body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max))
+        elif message.body:
+            channel.out.extend(
+                (self._before_tag, _TAG(delivery_tag), self._after_tag, message.body, FRAME_END_OCTET)
+            )
+        else:
+            out = channel.out
+            out.extend((self._before_tag, _TAG(delivery_tag), self._after_tag))
+            if message.chunks:
+                out.extend(message.chunks)
+                out.append(FRAME_END_OCTET)
+        connection = channel.connection
+        size = connection.output_size + self._size
+        connection.output_size = size
+        if channel.held:
+            connection.held_size += self._size
+        if not connection.dirty:
+            connection.mark_dirty()
+        if size > connection.high_water and not connection.saturated:
+            channel.served_last = self
+            connection.saturate(channel)
 
     def cancelled(self) -> None:
         """The queue was deleted: tell the client, if it wants to be told."""
@@ -120,43 +150,11 @@ class ChannelConsumer(Consumer):
             return True
         return self.prefetch > 0 and self.unacked >= self.prefetch
 
-    def _write(self, message: Message, redelivered: bool, delivery_tag: int) -> None:
-        if (
-            message.address != self._address
-            or message.header.payload != self._header
-            or redelivered is not self._redelivered
-        ):
-            self._prepare(message, redelivered)
-        channel = self.channel
-        out = channel.out
-        out.append(self._before_tag)
-        out.append(_TAG(delivery_tag))
-        out.append(self._after_tag)
-        if not self._in_one_frame:
-            frame_max = channel.connection.frame_max
-            out.extend(body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max))
-        elif message.body:
-            out.append(message.body)
-            out.append(FRAME_END_OCTET)
-        elif message.chunks:
-            out.extend(message.chunks)
-            out.append(FRAME_END_OCTET)
-        connection = channel.connection
-        size = connection.output_size + self._size
-        connection.output_size = size
-        if channel.held:
-            connection.held_size += self._size
-        if not connection.dirty:
-            connection.mark_dirty()
-        if size > connection.settings.high_water and not connection.saturated:
-            channel.served_last = self
-            connection.saturate(channel)
-
     def _prepare(self, message: Message, redelivered: bool) -> None:
         channel_id = self.channel.channel_id
         address, header = message.address, message.header.payload
         body_size = message.header.body_size
-        self._address, self._header, self._redelivered = address, header, redelivered
+        self._address, self._header, self._redelivered = address, message.header, redelivered
         start = BASIC_DELIVER + self.tag_octets
         self._before_tag = FRAME_HEAD(FRAME_METHOD, channel_id, len(start) + 9 + len(address)) + start
         after = (b"\x01" if redelivered else b"\x00") + address + FRAME_END_OCTET

@@ -47,15 +47,20 @@ def publish(
     """
     if known.generation != channel.vhost.generation:
         _resolve(channel, known, header)
-    queues, durable = known.queues, known.durable
-    if concerns(header):
+    queues = known.queues
+    durable = known.durable
+    if header is known.plain_header:
+        pass
+    elif not concerns(header):
+        known.plain_header = header
+    else:
         header = checked(channel, header)
         keys = further_keys(header)
         if keys:
             queues = queues_for(channel, known, header, keys)
             durable = _any_durable(queues)
             header = without_bcc(header)
-    message = Message(known.address, header, body, tuple(chunks) if chunks is not None else ())
+    message = Message(known.address, header, body, () if chunks is None else tuple(chunks))
     if channel.confirm_mode:
         channel.confirm_seq += 1
     elif channel.transaction is not None:

@@ -50,6 +50,7 @@ class Publish:
     """What one basic.publish frame says, the same for every message sent with the same octets.
 
     address: exchange and routing key as short strings, as basic.deliver wants them.
+    frame: the octets of the frame, but for its end octet.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Publish:
         "body_start",
         "channel_id",
         "exchange",
+        "frame",
         "header_start",
         "immediate",
         "mandatory",
@@ -75,6 +77,7 @@ class Publish:
         # Unlike a name, a routing key may be any octets.
         self.routing_key: str = payload[key_at + 1 : end].decode("utf-8", "surrogateescape")
         flags = payload[end]
+        self.frame: bytes = b""
         self.mandatory: bool = flags & 1 != 0
         self.immediate: bool = flags & 2 != 0
         channel_octets = channel_id.to_bytes(2, "big")
@@ -127,11 +130,25 @@ class _Content:
         self.chunks: list[Piece] = []
 
 
+class _KnownStart:
+    """What comes before the body of a message: a publish frame, a header frame and the head of a body frame."""
+
+    __slots__ = ("body_size", "header", "octets", "publish", "size")
+
+    def __init__(self, octets: bytes, publish: Publish, header: ContentHeader) -> None:
+        self.octets: bytes = octets
+        self.size: int = len(octets)
+        self.publish: Publish = publish
+        self.header: ContentHeader = header
+        self.body_size: int = header.body_size
+
+
 class FrameReader:
     """The receiving half of a connection, after the protocol header.
 
     frame_max: largest frame, octets; like RabbitMQ's, it is compared with the payload alone.
     max_message_size: largest body, octets.
+    known_start: how the last two messages began, if they began alike. last_publish, last_header: of the last one.
     large: the content with a large body that is being received; None between such.
     large_before: the last message that began had a large body, so the next one may have one too.
     """
@@ -141,8 +158,11 @@ class FrameReader:
         "frame_max",
         "handler",
         "headers",
+        "known_start",
         "large",
         "large_before",
+        "last_header",
+        "last_publish",
         "max_message_size",
         "publishes",
         "rest",
@@ -164,10 +184,16 @@ class FrameReader:
         self.stream_left: int = 0
         self.large: _Content | None = None
         self.large_before: bool = False
+        self.known_start: _KnownStart | None = None
+        self.last_publish: Publish | None = None
+        self.last_header: ContentHeader | None = None
 
     def forget_publishes(self) -> None:
         """A channel was closed: what was known of its publishes is void."""
         self.publishes.clear()
+        self.known_start = None
+        self.last_publish = None
+        self.last_header = None
 
     def drop_contents(self) -> None:
         """Forget the messages that are not complete; what still comes of them is asked about with `discards`."""
@@ -179,7 +205,7 @@ class FrameReader:
         self.stopped = True
         self.rest = b""
         self.drop_contents()
-        self.publishes.clear()
+        self.forget_publishes()
         self.headers.clear()
         self.stream_content = None
         self.stream_left = 0
@@ -228,7 +254,7 @@ class FrameReader:
         if pos < end and not self.stopped:
             self.feed(bytes(data[pos:]))
 
-    def feed(self, data: bytes) -> None:  # noqa: C901  the hot loop stands in one place
+    def feed(self, data: bytes) -> None:  # noqa: C901, PLR0915  the hot loop stands in one place
         """Handle every whole frame in what was kept and `data`, and keep what is left.
 
         Raises HardError for what breaks the framing.
@@ -243,6 +269,14 @@ class FrameReader:
             if stop:
                 pos = self._stream(data, 0)
             while end - pos >= FRAME_HEAD_SIZE and not self.stopped:
+                known = self.known_start
+                if known is not None and data.startswith(known.octets, pos) and not self.contents:
+                    start = pos + known.size
+                    stop = start + known.body_size
+                    if stop < end and data[stop] == FRAME_END:
+                        self.handler.message_received(known.publish, known.header, data[start:stop], None)
+                        pos = stop + 1
+                        continue
                 size = data[pos + 3] << 24 | data[pos + 4] << 16 | data[pos + 5] << 8 | data[pos + 6]
                 stop = pos + 7 + size
                 if size > self.frame_max:
@@ -305,6 +339,11 @@ class FrameReader:
                         and length <= self.frame_max
                         and data[stop] == FRAME_END
                     ):
+                        if header is self.last_header and publish is self.last_publish:
+                            octets = publish.frame + data[pos - 1 : pos_body + 7]
+                            self.known_start = _KnownStart(octets, publish, header)
+                        self.last_publish = publish
+                        self.last_header = header
                         self.handler.message_received(publish, header, data[pos_body + 7 : stop], None)
                         return stop + 1
         self.contents[publish.channel_id] = _Content(publish)
@@ -335,6 +374,7 @@ class FrameReader:
             return
         if len(self.publishes) >= MOST_PUBLISHES_KNOWN:
             self.publishes.clear()
+        publish.frame = frame
         self.publishes[frame] = publish
         self.contents[channel_id] = _Content(publish)
 
