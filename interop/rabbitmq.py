@@ -3,7 +3,8 @@
 Nothing of the machine's own RabbitMQ is touched: the node, its port mapper (epmd) and its distribution port
 live on free ports, its data, logs and cookie in a folder that is removed at the end. As a program it prints
 the AMQP port on one line when the server answers, and stops on SIGTERM or SIGINT; as a module it offers
-`running_rabbitmq()`. It never installs anything and never changes a server it did not start.
+`running_rabbitmq()`, and `running_node()` for who wants to run rabbitmqctl too. It never installs anything and
+never changes a server it did not start.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -31,6 +32,22 @@ class RabbitMQUnavailable(RuntimeError):
     """The server is not installed here, or did not come up; the message says which and shows its last
     output.
     """
+
+
+class Node:
+    """A running RabbitMQ of our own. port: where it speaks AMQP on 127.0.0.1."""
+
+    def __init__(self, port: int, environment: Mapping[str, str]) -> None:
+        self.port = port
+        self._environment = environment
+
+    def control(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`rabbitmqctl` with these arguments, against this node and no other."""
+        own = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")
+        command = str(own) if own.exists() else "rabbitmqctl"
+        return subprocess.run(
+            [command, *arguments], env=dict(self._environment), capture_output=True, text=True, check=False
+        )
 
 
 def free_port() -> int:
@@ -54,12 +71,12 @@ def port_mapper() -> str | None:
     return shutil.which("epmd") or (str(beside_erlang[-1]) if beside_erlang else None)
 
 
-def prepare_home(home: Path, port: int, settings: Mapping[str, str]) -> None:
+def prepare_home(home: Path, port: int, settings: Mapping[str, str], plugins: Sequence[str]) -> None:
     for folder in ("mnesia", "log"):
         (home / folder).mkdir()
     lines = {"listeners.tcp.default": f"127.0.0.1:{port}", "loopback_users": "none"} | dict(settings)
     (home / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
-    (home / "enabled_plugins").write_text("[].")
+    (home / "enabled_plugins").write_text(f"[{','.join(plugins)}].")
 
 
 def server_environment(home: Path, port: int, epmd_port: int) -> dict[str, str]:
@@ -113,6 +130,15 @@ def running_rabbitmq(port: int = 0, settings: Mapping[str, str] | None = None) -
 
     `settings` are further lines of its configuration file. Raises RabbitMQUnavailable.
     """
+    with running_node(port, settings) as node:
+        yield node.port
+
+
+@contextlib.contextmanager
+def running_node(
+    port: int = 0, settings: Mapping[str, str] | None = None, plugins: Sequence[str] = ()
+) -> Iterator[Node]:
+    """The same, with a way to run rabbitmqctl; `plugins` are switched on."""
     script, mapper = server_script(), port_mapper()
     if mapper is None:
         raise RabbitMQUnavailable("epmd, Erlang's port mapper, was not found")
@@ -120,7 +146,7 @@ def running_rabbitmq(port: int = 0, settings: Mapping[str, str] | None = None) -
     home = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
     started: list[subprocess.Popen[bytes]] = []
     try:
-        prepare_home(home, port, settings or {})
+        prepare_home(home, port, settings or {}, plugins)
         environment = server_environment(home, port, epmd_port)
         output = home / "output"
         with output.open("wb") as sink:
@@ -137,7 +163,7 @@ def running_rabbitmq(port: int = 0, settings: Mapping[str, str] | None = None) -
                     )
                 )
         wait_until_ready(started[-1], port, output)
-        yield port
+        yield Node(port, environment)
     finally:
         for process in reversed(started):
             stop_group(process)
@@ -150,6 +176,9 @@ def main() -> int:
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="a line for rabbitmq.conf"
     )
+    parser.add_argument(
+        "--plugin", metavar="NAME", action="append", default=[], help="a plugin to be switched on"
+    )
     arguments = parser.parse_args()
     settings = dict(line.split("=", 1) for line in arguments.set)
 
@@ -161,8 +190,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
     try:
-        with running_rabbitmq(arguments.port, settings) as port:
-            print(port, flush=True)
+        with running_node(arguments.port, settings, arguments.plugin) as node:
+            print(node.port, flush=True)
             while True:
                 signal.pause()
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from amqp_broker.broker.access import Permission, User
 from amqp_broker.broker.definitions import DefinitionWriter, restore_binding, restore_exchange, restore_queue
 from amqp_broker.broker.ports import Definition, Store
+from amqp_broker.broker.timetable import Clock, Timetable
 from amqp_broker.broker.vhost import VirtualHost
 
 
@@ -25,12 +26,17 @@ class Recovered:
 
 
 class Broker:
-    """alarms: the reasons publishers are blocked for, in the order they arose ("low on memory", ...)."""
+    """alarms: the reasons publishers are blocked for, in the order they arose ("low on memory", ...).
 
-    __slots__ = ("alarms", "definitions", "store", "users", "vhosts")
+    clock: whoever runs a turn sets it; timetable: what falls due.
+    """
+
+    __slots__ = ("alarms", "clock", "definitions", "store", "timetable", "users", "vhosts")
 
     def __init__(self, store: Store) -> None:
         self.store: Store = store
+        self.clock: Clock = Clock()
+        self.timetable: Timetable = Timetable(self.clock)
         self.definitions: DefinitionWriter = DefinitionWriter(store)
         self.vhosts: dict[str, VirtualHost] = {}
         self.users: dict[str, User] = {}
@@ -40,7 +46,7 @@ class Broker:
         """The virtual host of that name, made if it is not there."""
         vhost = self.vhosts.get(name)
         if vhost is None:
-            vhost = self.vhosts[name] = VirtualHost(name, self.store, self.definitions)
+            vhost = self.vhosts[name] = VirtualHost(name, self.store, self.definitions, self.timetable)
         return vhost
 
     def add_user(self, user: User) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, new_exchange
 from amqp_broker.broker.ports import Definition, Store, StoredQueue
+from amqp_broker.broker.priority_queue import new_queue
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.table import Field, read_table, write_table
 
@@ -88,7 +89,7 @@ def restore_exchange(vhost: VirtualHost, definition: Definition) -> None:
 
 def restore_queue(vhost: VirtualHost, definition: Definition, stored: dict[int, StoredQueue]) -> Queue:
     value = definition.value
-    queue = Queue(
+    queue = new_queue(
         cast(str, value["name"]), vhost.name, durable=True, arguments=_arguments(value), store=vhost.store
     )
     queue.auto_delete = cast(bool, value["auto_delete"])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from amqp_broker.content.table import Field
+
 NO_LIMIT: Final = -1
 
 DROP_HEAD: Final = 0
@@ -75,3 +77,29 @@ class QueueFeatures:
         self.deduplication_header: str = "x-deduplication-header"
         self.deduplication_size: int = NO_LIMIT
         self.deduplication_ttl: int = 0
+
+
+def features_of_arguments(arguments: dict[str, Field]) -> QueueFeatures:
+    features = QueueFeatures()
+    for name, attribute in (
+        ("x-message-ttl", "message_ttl"),
+        ("x-expires", "expires"),
+        ("x-max-length", "max_length"),
+        ("x-max-length-bytes", "max_length_bytes"),
+        ("x-max-priority", "max_priority"),
+        ("x-delivery-limit", "delivery_limit"),
+    ):
+        field = arguments.get(name)
+        if field is not None and isinstance(field.value, int):
+            setattr(features, attribute, field.value)
+    for name, attribute in (
+        ("x-dead-letter-exchange", "dead_letter_exchange"),
+        ("x-dead-letter-routing-key", "dead_letter_routing_key"),
+    ):
+        field = arguments.get(name)
+        if field is not None and isinstance(field.value, bytes):
+            setattr(features, attribute, field.value.decode("utf-8", "surrogateescape"))
+    overflow = arguments.get("x-overflow")
+    if overflow is not None and isinstance(overflow.value, bytes):
+        features.overflow = {b"drop-head": 0, b"reject-publish": 1, b"reject-publish-dlx": 2}[overflow.value]
+    return features

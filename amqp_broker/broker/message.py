@@ -50,6 +50,14 @@ class Message:
             return self.chunks
         return (self.body,) if self.body else ()
 
+    def exchange_octets(self) -> bytes:
+        """The name of the exchange it was published to, in octets."""
+        return self.address[1 : 1 + self.address[0]]
+
+    def key_octets(self) -> bytes:
+        """Its routing key, in octets."""
+        return self.address[2 + self.address[0] :]
+
 
 class QueueEntry:
     """A message's place in one queue.

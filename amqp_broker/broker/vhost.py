@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from base64 import urlsafe_b64encode
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.arguments import (
@@ -19,8 +20,15 @@ from amqp_broker.broker.arguments import (
     inequivalent,
     name_argument,
 )
-from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, new_exchange
+from amqp_broker.broker.dead_letters import Death, dead_letter, further_keys, goes_in_circles
+from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remembered, new_exchange
+from amqp_broker.broker.features import features_of_arguments
+from amqp_broker.broker.host import QueueHost
+from amqp_broker.broker.message import Message
+from amqp_broker.broker.priority_queue import new_queue
 from amqp_broker.broker.queue import Queue
+from amqp_broker.broker.timetable import Timetable
+from amqp_broker.content.erlang import atom_term
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
 from amqp_broker.errors import (
@@ -48,17 +56,29 @@ PREDECLARED: Final = {
     "amq.rabbitmq.trace": "topic",
 }
 RESERVED_PREFIX: Final = "amq."
+NO_KEYS: Final[list[str]] = []
 QUEUE_ARGUMENT_NAMES: Final = list(QUEUE_ARGUMENTS)
 
 
-class VirtualHost:
+class VirtualHost(QueueHost):
     """generation: changes with every change of topology; what was derived from an earlier one is void.
     exclusive: the exclusive queues of each connection that has some, by name.
     """
 
-    __slots__ = ("definitions", "exchanges", "exclusive", "generation", "name", "queues", "store")
+    __slots__ = (
+        "_dead",
+        "_publishing_dead",
+        "definitions",
+        "exchanges",
+        "exclusive",
+        "generation",
+        "name",
+        "queues",
+        "store",
+    )
 
-    def __init__(self, name: str, store: Store, definitions: DefinitionWriter) -> None:
+    def __init__(self, name: str, store: Store, definitions: DefinitionWriter, timetable: Timetable) -> None:
+        super().__init__(timetable)
         self.name: str = name
         self.store: Store = store
         self.definitions: DefinitionWriter = definitions
@@ -66,6 +86,8 @@ class VirtualHost:
         self.queues: dict[str, Queue] = {}
         self.exclusive: dict[object, dict[str, Queue]] = {}
         self.generation: int = 1
+        self._dead: deque[tuple[Queue, Message, str]] = deque()
+        self._publishing_dead: bool = False
         for exchange_name, kind in PREDECLARED.items():
             exchange = new_exchange(kind, exchange_name, name, {})
             exchange.durable = True
@@ -90,21 +112,38 @@ class VirtualHost:
             raise resource_locked(queue_in(name, self.name))
         return queue
 
-    def route(self, exchange: Exchange, routing_key: str, header: ContentHeader) -> list[Queue]:
+    def route(
+        self,
+        exchange: Exchange,
+        routing_key: str,
+        header: ContentHeader,
+        further_keys: list[str] = NO_KEYS,
+        message: Message | None = None,
+    ) -> list[Queue]:
         """The queues a message reaches, each once. Next step: `Queue.publish` for each.
 
         Bindings between exchanges are followed, cycles ignored; an exchange that matches nothing passes the
-        message to its alternate exchange.
+        message to its alternate exchange. further_keys: from CC and BCC, or of a dead letter. message: what is
+        being routed, for exchanges that take notice of it; without it nothing but the way is found out.
         """
-        if exchange.name == "":
-            queue = self.queues.get(routing_key)
-            return [] if queue is None else [queue]
         queues: dict[Queue, None] = {}
+        if exchange.name == "":
+            for key in (routing_key, *further_keys) if further_keys else (routing_key,):
+                queue = self.queues.get(key)
+                if queue is not None:
+                    queues[queue] = None
+            return list(queues)
         seen: dict[str, None] = {exchange.name: None}
         pending: list[Exchange] = [exchange]
         while pending:
             source = pending.pop()
+            if message is not None and source.notices and source.notice(message, routing_key, further_keys):
+                continue
             destinations = source.match(routing_key, header)
+            if further_keys and source.each_key:
+                destinations = destinations.copy()
+                for key in further_keys:
+                    destinations.extend(source.match(key, header))
             if not destinations and source.alternate:
                 alternate = self.exchanges.get(source.alternate)
                 destinations = [] if alternate is None else [alternate]
@@ -116,7 +155,45 @@ class VirtualHost:
                     pending.append(destination)
         return list(queues)
 
-    def routes_by_headers(self, exchange: Exchange) -> bool:
+    # -- what queues ask for
+
+    def dead_letter(self, queue: Queue, messages: list[Message], reason: str) -> None:
+        """Publish messages that left a queue to its dead letter exchange, in the batch in which they left it.
+
+        One that dies again at once waits for its turn here, so that a chain of queues is no chain of calls.
+        """
+        for message in messages:
+            self._dead.append((queue, message, reason))
+        if self._publishing_dead:
+            return
+        self._publishing_dead = True
+        try:
+            while self._dead:
+                died_in, message, reason = self._dead.popleft()
+                self._publish_dead(died_in, message, reason)
+        finally:
+            self._publishing_dead = False
+
+    def _publish_dead(self, queue: Queue, message: Message, reason: str) -> None:
+        features = queue.features
+        if features.dead_letter_exchange is None:
+            return
+        exchange = self.exchanges.get(features.dead_letter_exchange)
+        if exchange is None:
+            return
+        death = Death(queue.name, reason, self.timetable.clock.milliseconds // 1000)
+        letter = dead_letter(message, death, exchange.name, features.dead_letter_routing_key)
+        headers = letter.header.headers()
+        octets = [letter.key_octets(), *further_keys(headers, "CC", "BCC")]
+        keys = [key.decode("utf-8", "surrogateescape") for key in octets]
+        for target in self.route(exchange, keys[0], letter.header, keys[1:], letter):
+            if not goes_in_circles(target.name, reason, headers):
+                target.publish(letter)
+
+    def expired(self, queue: Queue) -> None:
+        self.delete_queue(queue)
+
+    def route_varies(self, exchange: Exchange) -> bool:
         """Whether a route from here depends on more than the routing key, so that it must not be kept."""
         seen: dict[str, None] = {}
         pending: list[Exchange] = [exchange]
@@ -125,7 +202,7 @@ class VirtualHost:
             if source.name in seen:
                 continue
             seen[source.name] = None
-            if source.by_headers:
+            if source.varies:
                 return True
             if source.alternate is not None and source.alternate in self.exchanges:
                 pending.append(self.exchanges[source.alternate])
@@ -150,7 +227,8 @@ class VirtualHost:
         exchange = self.exchanges.get(name)
         if exchange is not None:
             if exchange.kind != kind:
-                raise inequivalent("type", resource, f"'{kind}'", f"'{exchange.kind}'")
+                received, current = atom_term(kind), atom_term(exchange.kind)
+                raise inequivalent("type", resource, f"'{received}'", f"'{current}'")
             check_equivalent_flag("durable", resource, flags.durable, exchange.durable)
             check_equivalent_flag("auto_delete", resource, flags.auto_delete, exchange.auto_delete)
             check_equivalent_flag("internal", resource, flags.internal, exchange.internal)
@@ -160,6 +238,7 @@ class VirtualHost:
             raise access_refused(f"exchange name '{name}' contains reserved prefix '{RESERVED_PREFIX}*'")
         name_argument("alternate-exchange", resource, arguments)
         exchange = new_exchange(kind, name, self.name, arguments)
+        exchange.check_arguments()
         exchange.durable = flags.durable
         exchange.auto_delete = flags.auto_delete
         exchange.internal = flags.internal
@@ -214,7 +293,8 @@ class VirtualHost:
     ) -> bool:
         """Add a binding; one that is there already is no error. Whether anything durable changed.
 
-        Raises SoftError 406 for arguments that the exchange's type cannot use.
+        What the source remembers goes to the destination. Raises SoftError 406 for a key or arguments that the
+        exchange's type cannot use.
         """
         binding = Binding(source, destination, routing_key, arguments)
         key = binding.key()
@@ -225,7 +305,21 @@ class VirtualHost:
         durable = source.durable and destination.durable and _is_kept(destination)
         if durable:
             self.definitions.put_binding(binding)
+        for remembered in source.remembered():
+            self._repeat(remembered, destination)
         return durable
+
+    def _repeat(self, remembered: Remembered, destination: Queue | Exchange) -> None:
+        """Publish to a new destination what went through its source earlier."""
+        earlier = remembered.message
+        # Another message, as the store has its own reference counts for each.
+        message = Message(earlier.address, earlier.header, earlier.body, earlier.chunks)
+        if isinstance(destination, Queue):
+            destination.publish(message)
+            return
+        key, further_keys = remembered.routing_key, remembered.further_keys
+        for queue in self.route(destination, key, message.header, further_keys, message):
+            queue.publish(message)
 
     def unbind(
         self, source: Exchange, destination: Queue | Exchange, routing_key: str, arguments: dict[str, Field]
@@ -296,11 +390,12 @@ class VirtualHost:
             check_equivalent_flag("durable", resource, durable, queue.durable)
             check_equivalent_flag("auto_delete", resource, flags.auto_delete, queue.auto_delete)
             check_equivalent_arguments(QUEUE_ARGUMENT_NAMES, resource, arguments, queue.arguments)
+            queue.used()
             return queue
         name = name or self._generated_name()
         name_argument("x-dead-letter-exchange", resource, arguments)
         check_queue_arguments(queue_in(name, self.name), arguments)
-        queue = Queue(name, self.name, durable, arguments, self.store)
+        queue = new_queue(name, self.name, durable, arguments, self.store)
         queue.auto_delete = flags.auto_delete
         queue.owner = owner
         self.add_queue(queue)
@@ -347,6 +442,8 @@ class VirtualHost:
     def add_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue
         self.generation += 1
+        queue.apply(features_of_arguments(queue.arguments))
+        queue.join(self)
 
     def _generated_name(self) -> str:
         while True:

@@ -64,6 +64,15 @@ def _decimal_digits(value: float) -> tuple[str, str, int]:
     return sign, digits.rstrip("0"), exponent
 
 
+def atom_term(name: str) -> str:
+    """A name that Erlang has as an atom: in quotes unless it is a word that begins with a small letter.
+
+    Only for names without a quote or backslash.
+    """
+    plain = name.replace("_", "").replace("@", "")
+    return name if name[:1].islower() and plain.isalnum() and name.isascii() else f"'{name}'"
+
+
 def value_term(field: Field) -> str:
     """The value of a field, without its type."""
     return _value_term(field, 0)

@@ -83,24 +83,25 @@ class Client(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Run a turn on what arrived. Next step: `Connection.receive`."""
         connection = self.connection
+        now = self._commits.timer.begin_turn()
         try:
             if self._room is None:
-                connection.receive(bytes(_OCTETS[:nbytes]), monotonic())
+                connection.receive(bytes(_OCTETS[:nbytes]), now)
             else:
-                self._receive_body(self._room, nbytes)
+                self._receive_body(self._room, nbytes, now)
         except Exception:
             _log.exception("%s: internal error", connection.name)
             connection.crashed()
         self._commits.finish_turn()
-        self._server.wakefulness.turn_run(connection.last_received)
+        self._server.wakefulness.turn_run(now)
         if connection.paused or self._commits.crowded or self.backed_up:
             self.stop_reading()
 
-    def _receive_body(self, room: memoryview, nbytes: int) -> None:
+    def _receive_body(self, room: memoryview, nbytes: int, now: float) -> None:
         """A turn on octets of a large body. Next step: `Connection.receive_body`."""
         self._room = None
         connection = self.connection
-        connection.receive_body(self._body.filled(room, nbytes), monotonic())
+        connection.receive_body(self._body.filled(room, nbytes), now)
         if connection.reader.large is None:
             self._body.end()
 
@@ -111,6 +112,7 @@ class Client(asyncio.BufferedProtocol):
         if not hasattr(self, "connection"):
             return
         connection = self.connection
+        self._commits.timer.begin_turn()
         if not connection.finished:
             connection.close_reason = "client unexpectedly closed TCP connection"
         connection.lost()

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from amqp_broker.server.timer import Timer
 from amqp_broker.session.settings import Turn
 from amqp_broker.store.errors import StoreDied, StoreError
 
 if TYPE_CHECKING:
+    from amqp_broker.broker.timetable import Timetable
     from amqp_broker.server.client import Client
     from amqp_broker.session.connection import Connection
     from amqp_broker.store.batch import Batch, BatchStore
@@ -31,14 +33,17 @@ STORE_FAILS: Final = "the store cannot write"
 
 
 class Commits:
-    """clients: by their connection. held_back: clients that are not read from until there is room and no alarm.
+    """clients: by their connection. timer: the time, and what falls due. held_back: clients that are not read from until there is room and no alarm.
 
     failing: why nothing can be committed now, else None.
     """
 
-    def __init__(self, store: BatchStore, carrier: Carrier, turn: Turn, uncommitted_max: int) -> None:
+    def __init__(
+        self, store: BatchStore, carrier: Carrier, turn: Turn, timetable: Timetable, uncommitted_max: int
+    ) -> None:
         self.store = store
         self.turn = turn
+        self.timer = Timer(timetable, self.finish_turn)
         self.clients: dict[Connection, Client] = {}
         self.held_back: list[Client] = []
         self.failing: str | None = None
@@ -69,6 +74,7 @@ class Commits:
                 self._commit()
             elif self._lazily is None:
                 self._lazily = asyncio.get_running_loop().call_later(LAZY, self._commit)
+        self.timer.follow()
         if self.turn.dirty:
             # Room that was made by writing was filled at once; the others come first.
             self._follow_soon()

@@ -56,7 +56,9 @@ class Server:
         self.broker = Broker(self.store)
         self._settings = session_settings(config)
         self._turn = Turn()
-        self._commits = Commits(self.store, self._carrier, self._turn, config.limits.uncommitted_max)
+        self._commits = Commits(
+            self.store, self._carrier, self._turn, self.broker.timetable, config.limits.uncommitted_max
+        )
         self._listeners: list[asyncio.Server] = []
         self._stopping = anyio.Event()
         self._garbage = Garbage()
@@ -88,7 +90,7 @@ class Server:
     async def open(self) -> Recovered:
         """Bring back what was durable. Raises StoreError."""
         await self._carrier.start()
-        started = monotonic()
+        started = self._commits.timer.begin_turn()
         found = self.broker.recover(was_killed=self._directory.was_killed)
         add_default_user(self.broker, self.config)
         _log.info(
@@ -200,7 +202,7 @@ class Server:
             await anyio.sleep(TICK)
             self._check_alarms()
             self._garbage.collect_if_due()
-            now = monotonic()
+            now = self._commits.timer.begin_turn()
             self.blocks.give_up_idle(now)
             for client in self.clients:
                 client.connection.tick(now)
@@ -222,7 +224,7 @@ class Server:
         self._commits.release_held_back()
 
     async def _close_clients(self) -> None:
-        now = monotonic()
+        now = self._commits.timer.begin_turn()
         for client in self.clients:
             client.connection.shut_down("shutdown", now)
             client.go_on()

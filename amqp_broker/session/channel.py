@@ -34,21 +34,24 @@ if TYPE_CHECKING:
 
 ACCESS_REQUEST: Final = 0x001E000A
 ACCESS_REQUEST_OK: Final = b"\x00\x1e\x00\x0b\x00\x01"
+BASIC_ACK: Final = b"\x00\x3c\x00\x50"
+BASIC_NACK: Final = b"\x00\x3c\x00\x78"
 
 
 class KnownPublish(Publish):
     """A publish and what was found out for it: see `publishing.publish`.
 
-    generation: of the virtual host when `queues` was found; 0 if it must be found for each message.
+    generation: of the virtual host when all this was found out. varies: `queues` has to be found for each message.
     durable: whether one of the queues is durable. plain_header: the last header in which `properties` had no say.
     """
 
-    __slots__ = ("channel", "durable", "generation", "plain_header", "queues")
+    __slots__ = ("channel", "durable", "generation", "plain_header", "queues", "varies")
 
     def __init__(self, channel: Channel, payload: bytes) -> None:
         super().__init__(channel.channel_id, payload)
         self.channel: Channel = channel
         self.generation: int = 0
+        self.varies: bool = False
         self.queues: list[Queue] = []
         self.durable: bool = False
         self.plain_header: ContentHeader | None = None
@@ -61,7 +64,8 @@ class Channel(CommitWaiter):
     rollback put back. first_unacked: no tag below it is outstanding. prefetched: outstanding deliveries to consumers.
     default_prefetch: for consumers to come; prefetch: shared by all consumers; 0 for no limit.
     confirm_seq: number of the last publish in confirm mode, confirmed: of the last one confirmed.
-    unconfirmed: [batch, last number] for each store batch that publishes wait for.
+    unconfirmed: [batch, last number] for each store batch that publishes wait for. refused: the numbers of those
+    that a queue did not take, to be nacked when it is their turn.
     tags_seen: the last delivery tag at some times, for the acknowledgement timeout.
     reply_queue: where direct replies to this channel go, if it asked for them.
     served_last: the consumer whose delivery used up what all share, the prefetch or the room in the output.
@@ -85,6 +89,7 @@ class Channel(CommitWaiter):
         "out",
         "prefetch",
         "prefetched",
+        "refused",
         "reply_queue",
         "served_last",
         "store",
@@ -118,6 +123,7 @@ class Channel(CommitWaiter):
         self.confirm_seq: int = 0
         self.confirmed: int = 0
         self.confirm_due: int = 0
+        self.refused: deque[int] = deque()
         self.unconfirmed: deque[list[int]] = deque()
         self.transaction: Transaction | None = None
         self.last_queue: str = ""
@@ -202,11 +208,20 @@ class Channel(CommitWaiter):
             self._confirm_up_to(due)
 
     def _confirm_up_to(self, seq: int) -> None:
-        if not self.open or seq <= self.confirmed:
+        if not self.open:
             return
-        multiple = b"\x01" if seq - self.confirmed > 1 else b"\x00"
-        self.confirmed = seq
-        self.send_payload(b"\x00\x3c\x00\x50" + seq.to_bytes(8, "big") + multiple)
+        while self.refused and self.refused[0] <= seq:
+            refused = self.refused.popleft()
+            self._confirm(BASIC_ACK, refused - 1)
+            self._confirm(BASIC_NACK, refused)
+        self._confirm(BASIC_ACK, seq)
+
+    def _confirm(self, index: bytes, seq: int) -> None:
+        """Ack or nack every publish up to seq that is neither yet."""
+        if seq > self.confirmed:
+            multiple = b"\x01" if seq - self.confirmed > 1 else b"\x00"
+            self.confirmed = seq
+            self.send_payload(index + seq.to_bytes(8, "big") + multiple)
 
     # -- names
 

@@ -17,6 +17,7 @@ from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
+from amqp_broker.session.properties import visible
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import (
     FRAME_BODY,
@@ -152,7 +153,7 @@ class ChannelConsumer(Consumer):
 
     def _prepare(self, message: Message, redelivered: bool) -> None:
         channel_id = self.channel.channel_id
-        address, header = message.address, message.header.payload
+        address, header = message.address, visible(message.header).payload
         body_size = message.header.body_size
         self._address, self._header, self._redelivered = address, message.header, redelivered
         start = BASIC_DELIVER + self.tag_octets

@@ -20,7 +20,7 @@ from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
 from amqp_broker.errors import access_refused, not_allowed, not_implemented, precondition_failed, queue_in
 from amqp_broker.session.consumer import ChannelConsumer
 from amqp_broker.session.names import generated_id, generated_tag
-from amqp_broker.session.properties import REPLY_QUEUE
+from amqp_broker.session.properties import REPLY_QUEUE, visible
 from amqp_broker.session.transaction import ACKED, REJECTED, REQUEUED, HeldSettlement
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
@@ -164,7 +164,7 @@ def get(channel: Channel, method: Method) -> None:
         + message.address
         + queue.ready_count().to_bytes(4, "big")
     )
-    channel.send(payload_frame(FRAME_HEADER, channel.channel_id, message.header.payload))
+    channel.send(payload_frame(FRAME_HEADER, channel.channel_id, visible(message.header).payload))
     frame_max = channel.connection.frame_max
     for piece in body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max):
         channel.send_piece(piece)
@@ -228,6 +228,8 @@ def settle(channel: Channel, delivery_tag: int, multiple: bool, how: int) -> Non
             consumers.append(consumer)
         if how == REQUEUED:
             entries.append(entry)
+        elif how == REJECTED:
+            entry.queue.reject(entry)
         else:
             entry.queue.settle(entry)
     # What goes back to a queue is there again before the consumers that gave it back ask for more.

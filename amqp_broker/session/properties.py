@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from amqp_broker.broker.queue import Queue
 from amqp_broker.content.header import (
     DELIVERY_MODE,
     EXPIRATION,
@@ -23,7 +22,7 @@ from amqp_broker.content.table import TYPE_NAMES
 from amqp_broker.errors import precondition_failed
 
 if TYPE_CHECKING:
-    from amqp_broker.session.channel import Channel, KnownPublish
+    from amqp_broker.session.channel import Channel
 
 REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"
 LONGEST_EXPIRATION: Final = 315_360_000_000
@@ -109,20 +108,10 @@ def further_keys(header: ContentHeader) -> list[str]:
     return keys
 
 
-def without_bcc(header: ContentHeader) -> ContentHeader:
-    """What consumers get to see: everything but the BCC header."""
-    if not header.flags & HEADERS or "BCC" not in header.headers():
+def visible(header: ContentHeader) -> ContentHeader:
+    """What clients get to see of a header: everything but BCC, which stays with the message for its later routes."""
+    if not header.flags & HEADERS or _BCC not in header.payload or "BCC" not in header.headers():
         return header
     headers = dict(header.headers())
     del headers["BCC"]
     return with_headers(header, headers)
-
-
-def queues_for(channel: Channel, known: KnownPublish, header: ContentHeader, keys: list[str]) -> list[Queue]:
-    """The queues of the publish, and those that the further keys reach on the same exchange; each once."""
-    exchange = channel.vhost.exchange(known.exchange)
-    queues: dict[Queue, None] = dict.fromkeys(known.queues)
-    for key in keys:
-        for queue in channel.vhost.route(exchange, key, header):
-            queues[queue] = None
-    return list(queues)

@@ -16,6 +16,7 @@ from pamqp.base import Frame as Method
 from amqp_broker.broker.access import WRITE
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.queue import Queue
+from amqp_broker.broker.vhost import NO_KEYS
 from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.errors import (
@@ -27,7 +28,7 @@ from amqp_broker.errors import (
     precondition_failed,
 )
 from amqp_broker.session.delivery import requeue
-from amqp_broker.session.properties import checked, concerns, further_keys, queues_for, without_bcc
+from amqp_broker.session.properties import checked, concerns, further_keys, visible
 from amqp_broker.session.transaction import ACKED, REQUEUED, HeldPublish, Transaction
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
@@ -47,6 +48,7 @@ def publish(
     """
     if known.generation != channel.vhost.generation:
         _resolve(channel, known, header)
+    keys = NO_KEYS
     queues = known.queues
     durable = known.durable
     if header is known.plain_header:
@@ -56,21 +58,25 @@ def publish(
     else:
         header = checked(channel, header)
         keys = further_keys(header)
-        if keys:
-            queues = queues_for(channel, known, header, keys)
-            durable = _any_durable(queues)
-            header = without_bcc(header)
     message = Message(known.address, header, body, () if chunks is None else tuple(chunks))
+    if known.varies or keys:
+        vhost = channel.vhost
+        queues = vhost.route(vhost.exchange(known.exchange), known.routing_key, header, keys, message)
+        durable = _any_durable(queues)
     if channel.confirm_mode:
         channel.confirm_seq += 1
     elif channel.transaction is not None:
         channel.transaction.publishes.append(HeldPublish(known, message, queues))
         return
+    refused = False
     for queue in queues:
-        queue.publish(message)
+        if queue.publish(message):
+            refused = True
     if not queues and known.mandatory:
         return_message(channel, message)
     if channel.confirm_mode:
+        if refused:
+            channel.refused.append(channel.confirm_seq)
         _note_unconfirmed(channel, message.persistent and durable)
 
 
@@ -83,9 +89,10 @@ def _resolve(channel: Channel, known: KnownPublish, header: ContentHeader) -> No
     exchange = vhost.exchange(known.exchange)
     if exchange.internal:
         raise access_refused(f"cannot publish to internal {exchange_in(known.exchange, vhost.name)}")
-    known.queues = vhost.route(exchange, known.routing_key, header)
+    known.varies = vhost.route_varies(exchange)
+    known.queues = [] if known.varies else vhost.route(exchange, known.routing_key, header)
     known.durable = _any_durable(known.queues)
-    known.generation = 0 if vhost.routes_by_headers(exchange) else vhost.generation
+    known.generation = vhost.generation
 
 
 def _any_durable(queues: list[Queue]) -> bool:
@@ -99,7 +106,7 @@ def return_message(channel: Channel, message: Message) -> None:
     """basic.return of a mandatory message that no queue took."""
     returned = b"\x00\x3c\x00\x32" + NO_ROUTE.to_bytes(2, "big") + b"\x08NO_ROUTE" + message.address
     channel.send_payload(returned)
-    channel.send(payload_frame(FRAME_HEADER, channel.channel_id, message.header.payload))
+    channel.send(payload_frame(FRAME_HEADER, channel.channel_id, visible(message.header).payload))
     frame_max = channel.connection.frame_max
     for piece in body_frames(channel.channel_id, message.pieces(), message.header.body_size, frame_max):
         channel.send_piece(piece)
@@ -170,7 +177,7 @@ def tx_commit(channel: Channel, method: Method) -> None:
         else:
             rejected.append(entry)
     for entry in rejected:
-        entry.queue.settle(entry)
+        entry.queue.reject(entry)
     channel.release(touched)
     if requeued:
         requeue(requeued)

@@ -16,6 +16,7 @@ from tests.broker.ledger_store import LedgerStore
 from tests.broker.taker import bodies_in, publish
 
 NAMES = st.text("abé.*#", min_size=1, max_size=4)
+WEIGHTS = st.integers(1, 99).map(str)
 ARGUMENTS = st.dictionaries(st.sampled_from(["k", "l"]), st.integers(-9, 9) | st.text(max_size=3), max_size=2)
 
 
@@ -77,7 +78,8 @@ def test_any_topology_comes_back_as_it_was(data: st.DataObject) -> None:
             *(vhost.exchanges[name] for name in sorted(vhost.exchanges) if name),
         ]
         target = data.draw(st.sampled_from(targets))
-        vhost.bind(vhost.exchanges[source], target, data.draw(NAMES), arguments)
+        keys = WEIGHTS if vhost.exchanges[source].kind == "x-consistent-hash" else NAMES
+        vhost.bind(vhost.exchanges[source], target, data.draw(keys), arguments)
         if data.draw(st.integers(0, 5)) == 0 and vhost.queues:
             vhost.delete_queue(vhost.queues[data.draw(st.sampled_from(sorted(vhost.queues)))])
     store.commit()

@@ -6,6 +6,7 @@ import pytest
 
 from amqp_broker.broker.definitions import DefinitionWriter
 from amqp_broker.broker.exchange import Exchange
+from amqp_broker.broker.timetable import Clock, Timetable
 from amqp_broker.broker.vhost import ExchangeFlags, QueueFlags, VirtualHost
 from amqp_broker.content.header import HEADERS, build_header
 from amqp_broker.content.table import table_of
@@ -15,7 +16,7 @@ from tests.broker.ledger_store import LedgerStore
 @pytest.fixture
 def vhost() -> VirtualHost:
     store = LedgerStore()
-    vhost = VirtualHost("/", store, DefinitionWriter(store))
+    vhost = VirtualHost("/", store, DefinitionWriter(store), Timetable(Clock()))
     for name in ("q1", "q2", "q3"):
         vhost.declare_queue(name, QueueFlags(False, False, False), {}, None)
     return vhost
@@ -173,14 +174,14 @@ def test_only_a_way_through_a_headers_exchange_depends_on_more_than_the_key(vhos
     exchange(vhost, "far", "fanout")
     exchange(vhost, "near", "fanout")
     exchange(vhost, "with alternate", alternate="by headers")
-    assert vhost.routes_by_headers(vhost.exchanges["by headers"])
-    assert vhost.routes_by_headers(vhost.exchanges["with alternate"])
-    assert not vhost.routes_by_headers(vhost.exchanges["near"])
+    assert vhost.route_varies(vhost.exchanges["by headers"])
+    assert vhost.route_varies(vhost.exchanges["with alternate"])
+    assert not vhost.route_varies(vhost.exchanges["near"])
     bind(vhost, "near", "far")
     bind(vhost, "far", "near")
-    assert not vhost.routes_by_headers(vhost.exchanges["near"])
+    assert not vhost.route_varies(vhost.exchanges["near"])
     bind(vhost, "far", "by headers")
-    assert vhost.routes_by_headers(vhost.exchanges["near"])
+    assert vhost.route_varies(vhost.exchanges["near"])
     vhost.delete_exchange("by headers", if_unused=False)
-    assert not vhost.routes_by_headers(vhost.exchanges["near"])
-    assert not vhost.routes_by_headers(vhost.exchanges["with alternate"])
+    assert not vhost.route_varies(vhost.exchanges["near"])
+    assert not vhost.route_varies(vhost.exchanges["with alternate"])

@@ -10,6 +10,7 @@ import pytest
 from amqp_broker.broker.definitions import DefinitionWriter
 from amqp_broker.broker.exchange import Exchange
 from amqp_broker.broker.queue import Queue
+from amqp_broker.broker.timetable import Clock, Timetable
 from amqp_broker.broker.vhost import PREDECLARED, ExchangeFlags, QueueFlags, VirtualHost
 from amqp_broker.content.table import Field, table_of
 from amqp_broker.errors import HardError, SoftError
@@ -27,7 +28,7 @@ def store() -> LedgerStore:
 
 @pytest.fixture
 def vhost(store: LedgerStore) -> VirtualHost:
-    return VirtualHost("/", store, DefinitionWriter(store))
+    return VirtualHost("/", store, DefinitionWriter(store), Timetable(Clock()))
 
 
 def exchange(

@@ -445,6 +445,33 @@ class Channel:
             bodies.append(message.body.decode())
         return bodies
 
+    def arrival(self, queue: str, no_ack: bool = True, deadline: float = DEADLINE) -> Reply:
+        """The next message of a queue to which it may still be on its way."""
+        until = time.monotonic() + deadline
+        while (message := self.get(queue, no_ack)) is None:
+            assert time.monotonic() < until, f"nothing came to {queue}"
+            time.sleep(0.002)  # leave the processor to the broker
+        return message
+
+    def arrivals(self, queue: str, count: int) -> list[str]:
+        """The bodies of the next so many messages of such a queue."""
+        return [self.arrival(queue).body.decode() for _ in range(count)]
+
+    def outcomes(self, count: int, first: int = 1) -> list[str]:
+        """What becomes of the next so many publishes of a confirming channel, "ack" or "nack", however the
+        broker puts its confirms together; `first` is the number of the first of them.
+        """
+        settled: dict[int, str] = {}
+        while len(settled) < count:
+            reply = self.receive()
+            assert reply.name in ("basic.ack", "basic.nack"), f"{reply} came where a confirm was due"
+            tag = reply["delivery_tag"]
+            new = [n for n in range(first, tag + 1) if n not in settled] if reply["multiple"] else [tag]
+            assert not settled.keys() & set(new), f"{reply} came, but that is settled"
+            settled.update((number, reply.name.removeprefix("basic.")) for number in new)
+        assert sorted(settled) == list(range(first, first + count)), settled
+        return [settled[number] for number in sorted(settled)]
+
     def deliveries(self, count: int) -> list[Reply]:
         return [self.expect("basic.deliver") for _ in range(count)]
 

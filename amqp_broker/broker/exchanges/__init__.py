@@ -1,1 +1,1 @@
-"""The routing structures behind the exchange types that need more than a dictionary."""
+"""The exchange types, one module each, and the structures they route by."""

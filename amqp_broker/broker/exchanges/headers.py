@@ -9,11 +9,17 @@ does as RabbitMQ does. The routing key, permissions and what becomes of a messag
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
+from amqp_broker.broker.exchanges.base import Binding, Exchange
 from amqp_broker.broker.exchanges.destinations import Destination, Destinations, in_order
 from amqp_broker.content.erlang import value_term
+from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import TYPE_NAMES, Field, encode_field, write_table
+from amqp_broker.errors import precondition_failed
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.queue import Queue
 
 D = TypeVar("D")
 
@@ -199,3 +205,29 @@ def _all_met(conditions: list[Condition], met: dict[Condition, None]) -> bool:
 def _identity(arguments: dict[str, Field]) -> bytes:
     """Equal for arguments that are the same but for their order."""
     return write_table({name: arguments[name] for name in sorted(arguments)})
+
+
+class HeadersExchange(Exchange):
+    """Routes by the message's headers."""
+
+    kind = "headers"
+    __slots__ = ("router",)
+
+    def __init__(self, name: str, vhost_name: str, arguments: dict[str, Field]) -> None:
+        super().__init__(name, vhost_name, arguments)
+        self.varies = True
+        self.router: HeadersRouter[Queue | Exchange] = HeadersRouter()
+
+    def check_binding(self, routing_key: str, arguments: dict[str, Field]) -> None:
+        problem = validate_x_match(arguments)
+        if problem is not None:
+            raise precondition_failed(problem)
+
+    def add(self, binding: Binding) -> None:
+        self.router.bind(binding.arguments, binding.destination)
+
+    def remove(self, binding: Binding) -> None:
+        self.router.unbind(binding.arguments, binding.destination)
+
+    def match(self, routing_key: str, header: ContentHeader) -> list[Queue | Exchange]:
+        return self.router.match(header.headers())

@@ -8,9 +8,15 @@ binding changes. Arguments, permissions and what is done with a destination are 
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from amqp_broker.broker.exchanges.base import Binding, Exchange
 from amqp_broker.broker.exchanges.destinations import Destination, Destinations, in_order
+from amqp_broker.content.header import ContentHeader
+from amqp_broker.content.table import Field
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.queue import Queue
 
 D = TypeVar("D")
 
@@ -176,3 +182,24 @@ def _reach(node: _Node[D], reached: set[_Node[D]]) -> None:
     open_ended = node.children.get(ANY_WORDS)
     if open_ended is not None:
         reached.add(open_ended)
+
+
+class TopicExchange(Exchange):
+    """Routes by patterns of words."""
+
+    kind = "topic"
+    __slots__ = ("router",)
+
+    def __init__(self, name: str, vhost_name: str, arguments: dict[str, Field]) -> None:
+        super().__init__(name, vhost_name, arguments)
+        self.each_key = True
+        self.router: TopicRouter[Queue | Exchange] = TopicRouter()
+
+    def add(self, binding: Binding) -> None:
+        self.router.bind(binding.routing_key, binding.destination)
+
+    def remove(self, binding: Binding) -> None:
+        self.router.unbind(binding.routing_key, binding.destination)
+
+    def match(self, routing_key: str, header: ContentHeader) -> list[Queue | Exchange]:
+        return self.router.match(routing_key)

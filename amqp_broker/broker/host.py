@@ -1,0 +1,39 @@
+"""What a queue needs of the virtual host it is in: the time, and somewhere for its dead letters to go.
+
+The contract keeps the queue from knowing exchanges and routes. A virtual host is the one implementation; a queue
+without a host drops what would be a dead letter, and nothing falls due in it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from amqp_broker.broker.timetable import Timetable
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.message import Message
+    from amqp_broker.broker.queue import Queue
+
+# Why a message became a dead letter, in RabbitMQ's words.
+REJECTED: Final = "rejected"
+EXPIRED: Final = "expired"
+MAXLEN: Final = "maxlen"
+DELIVERY_LIMIT: Final = "delivery_limit"
+
+
+class QueueHost(ABC):
+    """timetable: of the broker."""
+
+    __slots__ = ("timetable",)
+
+    def __init__(self, timetable: Timetable) -> None:
+        self.timetable: Timetable = timetable
+
+    @abstractmethod
+    def dead_letter(self, queue: Queue, messages: list[Message], reason: str) -> None:
+        """Publish messages that left `queue` to its dead letter exchange. Called last in a queue's operation."""
+
+    @abstractmethod
+    def expired(self, queue: Queue) -> None:
+        """Nobody has used a queue for as long as it is to be kept: delete it."""
