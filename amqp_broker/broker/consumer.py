@@ -54,3 +54,7 @@ class Consumer(ABC):
     @abstractmethod
     def cancelled(self) -> None:
         """The queue is gone or gave the consumer up; it gets nothing more."""
+
+    @abstractmethod
+    def take_back(self, entry: QueueEntry) -> bool:
+        """The lease of a delivery ran out: it is the queue's again. Whether it was still outstanding."""

@@ -102,12 +102,9 @@ def _grouped(deaths: list[Field]) -> list[dict[str, Field]]:
         return events
     grouped: list[dict[str, Field]] = []
     for event in events:
-        if any(_same(known, event) for known in grouped):
-            continue
-        if "count" not in event:
+        if not any(_same(known, event) for known in grouped):
             times = sum(_same(other, event) for other in events)
-            event = {"count": Field("l", times), **event}
-        grouped.insert(0, event)
+            grouped.insert(0, event if "count" in event else {"count": Field("l", times), **event})
     return grouped
 
 

@@ -7,15 +7,12 @@ an empty deque, and the highest one with an entry is found by one look at a bit 
 from __future__ import annotations
 
 from collections import deque
-from operator import attrgetter
-from typing import Final
 
+from amqp_broker.broker.backlog import BY_SEQ
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.ports import Store
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.table import Field
-
-_BY_SEQ: Final = attrgetter("seq")
 
 
 class PriorityQueue(Queue):
@@ -53,7 +50,7 @@ class PriorityQueue(Queue):
             last = returned[len(returned) - 1].seq
             while level and level[0].seq < last:
                 returned.append(level.popleft())
-            returned.sort(key=_BY_SEQ)
+            returned.sort(key=BY_SEQ)
             returned.reverse()
             level.extendleft(returned)
 

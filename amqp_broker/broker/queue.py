@@ -10,109 +10,97 @@ decides nothing about protocol errors, permissions or bindings; `vhost` does.
 from __future__ import annotations
 
 from collections import deque
-from operator import attrgetter
 from typing import Final
 
+from amqp_broker.broker.arguments import queue_type
+from amqp_broker.broker.backlog import BY_SEQ, Backlog, QueueStatistics
 from amqp_broker.broker.consumer import Consumer
+from amqp_broker.broker.deduplication import Seen
 from amqp_broker.broker.exchange import Binding
 from amqp_broker.broker.features import DROP_HEAD, NO_LIMIT, REJECT_PUBLISH_DLX, QueueFeatures
 from amqp_broker.broker.host import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, QueueHost
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
-from amqp_broker.broker.ports import Store, StoredEntry, StoredQueue
-from amqp_broker.broker.timetable import Clock, Timed
-from amqp_broker.content.header import ContentHeader, parse_header
+from amqp_broker.broker.ports import Store, StoredEntry
+from amqp_broker.broker.redelivery import Leases, Retries, retry_delay
+from amqp_broker.broker.timetable import Clock
+from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
-
-RUN_LENGTH: Final = 1000
-_BY_SEQ: Final = attrgetter("seq")
 
 # What became of a publish.
 TAKEN: Final = 0
 REFUSED: Final = 1
+_ADMITTED: Final = 2
 
 
-class QueueStatistics:
-    """ready, unacked: messages; consumers: how many; a picture of one moment."""
-
-    __slots__ = ("consumers", "ready", "unacked")
-
-    def __init__(self, ready: int, unacked: int, consumers: int) -> None:
-        self.ready: int = ready
-        self.unacked: int = unacked
-        self.consumers: int = consumers
-
-
-class Queue(Timed):
+class Queue(Backlog):
     """owner: the connection an exclusive queue belongs to, else None. store_id: 0 unless durable.
 
     definition: key of its definition in the store, b"" if it has none. host: the virtual host, None outside one.
-    features: what its arguments and policies come to; refuses, trims, ttl: the parts of them that a publish asks
-    for. timed: some of its entries expire. ready_bytes: octets of the bodies that are ready. last_used: when it was last used by somebody else than a
-    consumer, milliseconds.
+    features: what its arguments and policies come to; guarded, refuses, trims, ttl, seen, counts_deliveries: the
+    parts of them that the hot path asks for. leases: of deliveries that must come back; retries: what waits for its
+    next try. timed: some of its entries expire. last_used: when it was last used by somebody else than a consumer,
+    milliseconds.
     """
 
     __slots__ = (
-        "_on_disk",
-        "_on_disk_next",
-        "_tail",
         "active",
         "arguments",
         "auto_delete",
         "clock",
         "consumers",
+        "counts_deliveries",
         "definition",
         "deleted",
         "durable",
         "exclusive_consumer",
         "features",
+        "guarded",
         "host",
         "incoming",
+        "is_quorum",
         "last_used",
+        "leases",
         "mixed_priorities",
         "name",
-        "next_seq",
         "owner",
-        "ready",
-        "ready_bytes",
         "refuses",
+        "retries",
+        "seen",
         "single_active",
-        "store",
-        "store_id",
         "timed",
         "trims",
         "ttl",
         "unacked",
         "vhost_name",
-        "watermark",
     )
 
     def __init__(
         self, name: str, vhost_name: str, durable: bool, arguments: dict[str, Field], store: Store
     ) -> None:
-        super().__init__()
+        super().__init__(store)
         self.name: str = name
         self.vhost_name: str = vhost_name
         self.durable: bool = durable
         self.auto_delete: bool = False
         self.arguments: dict[str, Field] = arguments
-        self.store: Store = store
-        self.store_id: int = 0
         self.definition: bytes = b""
         self.owner: object | None = None
         self.deleted: bool = False
         self.host: QueueHost | None = None
         self.clock: Clock = Clock()
         self.features: QueueFeatures = QueueFeatures()
+        self.seen: Seen | None = None
+        self.leases: Leases = Leases()
+        self.retries: Retries = Retries()
+        self.is_quorum: bool = queue_type(arguments) == "quorum"
+        self.counts_deliveries: bool = self.is_quorum
+        self.guarded: bool = False
         self.refuses: bool = False
         self.trims: bool = False
         self.ttl: int = NO_LIMIT
         self.timed: bool = False
         self.last_used: int = 0
-        self.ready: deque[QueueEntry] = deque()
-        self.ready_bytes: int = 0
         self.unacked: int = 0
-        self.next_seq: int = 1
-        self.watermark: int = 0
         self.incoming: dict[Binding, None] = {}
         self.consumers: list[Consumer] = []
         self.active: deque[Consumer] = deque()
@@ -120,9 +108,6 @@ class Queue(Timed):
         self.mixed_priorities: bool = False
         single_active = arguments.get("x-single-active-consumer")
         self.single_active: bool = single_active is not None and single_active.value is True
-        self._on_disk: int = 0
-        self._on_disk_next: int = 0
-        self._tail: deque[QueueEntry] = deque()
 
     def join(self, host: QueueHost) -> None:
         """The queue belongs to a virtual host from now on, and has its time from there."""
@@ -141,6 +126,12 @@ class Queue(Timed):
         bounded = features.max_length != NO_LIMIT or features.max_length_bytes != NO_LIMIT
         self.trims = bounded and features.overflow == DROP_HEAD
         self.refuses = bounded and features.overflow != DROP_HEAD
+        if not features.deduplicates:
+            self.seen = None
+        elif self.seen is None:
+            self.seen = Seen(features)
+        self.guarded = self.refuses or self.seen is not None
+        self.counts_deliveries = features.delivery_limit != NO_LIMIT or self.is_quorum
         self.ttl = features.message_ttl
         self._watch_disuse()
         if self.trims:
@@ -148,13 +139,15 @@ class Queue(Timed):
 
     # -- messages in
 
-    def publish(self, message: Message) -> int:
+    def publish(self, message: Message) -> int:  # noqa: C901  the hot path stands in one place
         """Append a message, or give it to the consumer whose turn it is. Next step: `Consumer.deliver`.
 
         TAKEN, or REFUSED if it does not fit and is not to push others out.
         """
-        if self.refuses and self._overflows(message):
-            return REFUSED
+        if self.guarded:
+            outcome = self._look_at(message)
+            if outcome != _ADMITTED:
+                return outcome
         seq = self.next_seq
         self.next_seq = seq + 1
         active = self.active
@@ -187,39 +180,23 @@ class Queue(Timed):
             self._watch_head()
         return TAKEN
 
-    def append(self, entry: QueueEntry) -> None:
-        """Put an entry behind all that are ready."""
-        self.ready_bytes += entry.message.header.body_size
-        if self._on_disk:
-            self._tail.append(entry)
-        else:
-            self.ready.append(entry)
+    def requeue(self, entries: list[QueueEntry], failed: bool = False) -> None:
+        """Delivered entries, in seq order, come back; they are redelivered from now on.
 
-    def put_back(self, entries: list[QueueEntry]) -> None:
-        """Put delivered entries, in seq order, back where they were."""
-        ready = self.ready
-        last = entries[len(entries) - 1].seq
-        for entry in entries:
-            self.ready_bytes += entry.message.header.body_size
-        if ready and ready[0].seq < last:
-            entries = list(entries)
-            while ready and ready[0].seq < last:
-                entries.append(ready.popleft())
-            entries.sort(key=_BY_SEQ)
-        entries.reverse()
-        ready.extendleft(entries)
-
-    def requeue(self, entries: list[QueueEntry]) -> None:
-        """Delivered entries, in seq order, come back; they are redelivered from now on."""
-        limit = self.features.delivery_limit
+        failed: their consumer says that it could not do with them.
+        """
+        features = self.features
+        limit = features.delivery_limit
         exhausted: list[QueueEntry] = []
         returned: list[QueueEntry] = []
         for entry in entries:
             entry.consumer = None
             entry.deliveries += 1
+            if features.lease:
+                self.leases.settled(entry)
             if limit != NO_LIMIT and entry.deliveries > limit:
                 exhausted.append(entry)
-            else:
+            elif not features.retry_type or not self._delay(entry, failed):
                 returned.append(entry)
         self.unacked -= len(entries)
         if self.deleted:
@@ -233,20 +210,6 @@ class Queue(Timed):
             self._drop(exhausted, DELIVERY_LIMIT)
 
     # -- messages out
-
-    def available(self) -> bool:
-        """Whether an entry is ready; brings the next run back from the store if need be."""
-        return len(self.ready) > 0 or self._read_back()
-
-    def head(self) -> QueueEntry:
-        """The entry that is next; only if one is available."""
-        return self.ready[0]
-
-    def take(self) -> QueueEntry:
-        """Take the head out; only if one is available."""
-        entry = self.ready.popleft()
-        self.ready_bytes -= entry.message.header.body_size
-        return entry
 
     def pump(self) -> None:
         """Deliver while there is a ready consumer and an entry."""
@@ -285,6 +248,7 @@ class Queue(Timed):
         if entry.seq > self.watermark:
             self._mark_delivered(entry)
         if self.timed:
+            self._drop_expired()
             self._watch_head()
         return entry
 
@@ -293,10 +257,18 @@ class Queue(Timed):
         self.unacked -= 1
         if entry.batch >= 0 and not self.deleted:
             self.store.delete(self.store_id, entry)
+        if self.leases or self.seen is not None:
+            self._settled(entry)
+
+    def _settled(self, entry: QueueEntry) -> None:
+        self.leases.settled(entry)
+        if self.seen is not None:
+            self.seen.gone(entry.message.header)
 
     def reject(self, entry: QueueEntry) -> None:
         """A delivered entry is not wanted: it becomes a dead letter."""
         self.unacked -= 1
+        self.leases.settled(entry)
         if not self.deleted:
             self._drop([entry], REJECTED)
 
@@ -312,19 +284,9 @@ class Queue(Timed):
         self.clear()
         return count
 
-    def resident(self) -> list[QueueEntry]:
-        """What is ready and in memory."""
-        return [*self.ready, *self._tail]
-
     def clear(self) -> None:
-        """Nothing is ready any more; the store is not told."""
-        self.ready.clear()
-        self._tail.clear()
-        self._on_disk = 0
-        self.ready_bytes = 0
-
-    def ready_count(self) -> int:
-        return len(self.ready) + self._on_disk + len(self._tail)
+        super().clear()
+        self.retries.clear()
 
     def statistics(self) -> QueueStatistics:
         return QueueStatistics(self.ready_count(), self.unacked, len(self.consumers))
@@ -333,6 +295,10 @@ class Queue(Timed):
         self.unacked += 1
         if entry.batch >= 0 and entry.seq > self.watermark:
             self._mark_delivered(entry)
+        if self.features.lease and self.host is not None:
+            due = self.clock.milliseconds + self.features.lease
+            self.leases.add(entry, due)
+            self.host.timetable.wake(self, due)
         consumer.deliver(entry)
 
     def _mark_delivered(self, entry: QueueEntry) -> None:
@@ -343,6 +309,8 @@ class Queue(Timed):
     def _forget(self, entry: QueueEntry) -> None:
         if entry.batch >= 0:
             self.store.delete(self.store_id, entry)
+        if self.seen is not None:
+            self.seen.gone(entry.message.header)
 
     def delete(self) -> None:
         """The queue is gone: drop what it holds and cancel its consumers. `vhost` has removed it by now."""
@@ -357,15 +325,25 @@ class Queue(Timed):
 
     # -- what goes before its time
 
+    def _look_at(self, message: Message) -> int:
+        """Whether the queue lets a message in. A duplicate is taken, and that is all."""
+        if self.seen is not None and not self.seen.is_new(message.header, self.clock.milliseconds):
+            return TAKEN
+        return REFUSED if self.refuses and self._overflows(message) else _ADMITTED
+
     def _overflows(self, message: Message) -> bool:
         """Whether the queue is full for this message; it is a dead letter then if the overflow says so."""
         features = self.features
-        full = (features.max_length != NO_LIMIT and self.ready_count() >= features.max_length) or _exceeds(
-            self.ready_bytes + message.header.body_size, features.max_length_bytes
-        )
-        if full and features.overflow == REJECT_PUBLISH_DLX and self.host is not None:
+        size = self.ready_bytes + message.header.body_size
+        if not _exceeds(self.ready_count() + 1, features.max_length) and not _exceeds(
+            size, features.max_length_bytes
+        ):
+            return False
+        if self.seen is not None:
+            self.seen.gone(message.header)
+        if features.overflow == REJECT_PUBLISH_DLX and self.host is not None:
             self.host.dead_letter(self, [message], MAXLEN)
-        return full
+        return True
 
     def _trim(self) -> None:
         """Drop from the head what is over a limit."""
@@ -419,6 +397,39 @@ class Queue(Timed):
         self._drop_expired()
         self._watch_head()
         self._watch_disuse()
+        self._take_back(self.leases.overdue(now))
+        due = self.retries.due(now)
+        if due:
+            due.sort(key=BY_SEQ)
+            self.put_back(due)
+            self.pump()
+        self._watch(self.retries.next_due())
+        self._watch(self.leases.next_due())
+
+    def _watch(self, due: int) -> None:
+        if due and self.host is not None:
+            self.host.timetable.wake(self, due)
+
+    def _delay(self, entry: QueueEntry, failed: bool) -> bool:
+        """Have an entry that came back wait for its next try, if it is to."""
+        delay = retry_delay(self.features, failed, entry.deliveries)
+        if not delay or self.host is None:
+            return False
+        due = self.clock.milliseconds + delay
+        self.retries.add(entry, due)
+        self._watch(due)
+        return True
+
+    def _take_back(self, entries: list[QueueEntry]) -> None:
+        """Leases ran out: the consumers lose these deliveries, and the queue has them again."""
+        lapsed: list[QueueEntry] = []
+        for entry in entries:
+            consumer = entry.consumer
+            if consumer is not None and consumer.take_back(entry):
+                lapsed.append(entry)
+        if lapsed:
+            lapsed.sort(key=BY_SEQ)
+            self.requeue(lapsed)
 
     def _watch_head(self) -> None:
         """Be woken when the head expires: what expires behind it waits until it is the head, as in RabbitMQ."""
@@ -440,37 +451,6 @@ class Queue(Timed):
             host.expired(self)
         else:
             host.timetable.wake(self, self.last_used + expires)
-
-    # -- what a restart found
-
-    def recovered(self, stored: StoredQueue) -> None:
-        """Take over what the store holds; called once, before anything else."""
-        self._on_disk = stored.count
-        self._on_disk_next = stored.first_seq
-        self.ready_bytes = stored.body_bytes
-        self.next_seq = stored.last_seq + 1
-        self.watermark = stored.watermark
-
-    def _read_back(self) -> bool:
-        """Bring the next run of stored entries to the head; whether anything is ready now."""
-        while self._on_disk:
-            run = self.store.read(self.store_id, self._on_disk_next, min(RUN_LENGTH, self._on_disk))
-            if not run:
-                self._on_disk = 0
-                break
-            header = parse_header(run[0].header)
-            for stored in run:
-                if stored.header != header.payload:
-                    header = parse_header(stored.header)
-                self.ready.append(self.entry_of(stored, header))
-            self._on_disk -= len(run)
-            self._on_disk_next = run[len(run) - 1].seq + 1
-            if self.ready:
-                break
-        if not self._on_disk and self._tail:
-            self.ready.extend(self._tail)
-            self._tail.clear()
-        return len(self.ready) > 0
 
     def entry_of(self, stored: StoredEntry, header: ContentHeader) -> QueueEntry:
         message = Message(stored.address, header, stored.body)

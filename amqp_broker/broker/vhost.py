@@ -13,12 +13,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.arguments import (
-    QUEUE_ARGUMENTS,
     check_equivalent_arguments,
     check_equivalent_flag,
     check_queue_arguments,
+    check_queue_properties,
+    compared_arguments,
     inequivalent,
     name_argument,
+    queue_type,
 )
 from amqp_broker.broker.dead_letters import Death, dead_letter, further_keys, goes_in_circles
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remembered, new_exchange
@@ -57,7 +59,6 @@ PREDECLARED: Final = {
 }
 RESERVED_PREFIX: Final = "amq."
 NO_KEYS: Final[list[str]] = []
-QUEUE_ARGUMENT_NAMES: Final = list(QUEUE_ARGUMENTS)
 
 
 class VirtualHost(QueueHost):
@@ -389,12 +390,16 @@ class VirtualHost(QueueHost):
                 raise resource_locked(resource)
             check_equivalent_flag("durable", resource, durable, queue.durable)
             check_equivalent_flag("auto_delete", resource, flags.auto_delete, queue.auto_delete)
-            check_equivalent_arguments(QUEUE_ARGUMENT_NAMES, resource, arguments, queue.arguments)
+            names = compared_arguments(queue_type(queue.arguments))
+            check_equivalent_arguments(names, resource, arguments, queue.arguments)
             queue.used()
             return queue
         name = name or self._generated_name()
         name_argument("x-dead-letter-exchange", resource, arguments)
-        check_queue_arguments(queue_in(name, self.name), arguments)
+        resource = queue_in(name, self.name)
+        check_queue_arguments(resource, arguments)
+        kind = queue_type(arguments)
+        check_queue_properties(kind, resource, flags.durable, flags.exclusive, flags.auto_delete)
         queue = new_queue(name, self.name, durable, arguments, self.store)
         queue.auto_delete = flags.auto_delete
         queue.owner = owner

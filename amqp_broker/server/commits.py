@@ -33,7 +33,9 @@ STORE_FAILS: Final = "the store cannot write"
 
 
 class Commits:
-    """clients: by their connection. timer: the time, and what falls due. held_back: clients that are not read from until there is room and no alarm.
+    """clients: by their connection. timer: the time, and what falls due.
+
+    held_back: clients that are not read from until there is room and no alarm.
 
     failing: why nothing can be committed now, else None.
     """

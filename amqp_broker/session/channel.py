@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 ACCESS_REQUEST: Final = 0x001E000A
 ACCESS_REQUEST_OK: Final = b"\x00\x1e\x00\x0b\x00\x01"
+# Deliveries that were taken back and may still be settled without an error.
+MOST_LAPSED: Final = 10_000
 BASIC_ACK: Final = b"\x00\x3c\x00\x50"
 BASIC_NACK: Final = b"\x00\x3c\x00\x78"
 
@@ -84,6 +86,7 @@ class Channel(CommitWaiter):
         "delivery_tag",
         "first_unacked",
         "held",
+        "lapsed",
         "last_queue",
         "open",
         "out",
@@ -115,6 +118,7 @@ class Channel(CommitWaiter):
         self.delivery_tag: int = 0
         self.unacked: dict[int, QueueEntry] = {}
         self.first_unacked: int = 1
+        self.lapsed: dict[int, None] = {}
         self.prefetched: int = 0
         self.tags_seen: deque[tuple[float, int]] = deque()
         self.prefetch: int = 0
@@ -299,6 +303,21 @@ class Channel(CommitWaiter):
                 f"{int(timeout * 1000)} ms. This timeout value can be configured, see consumers doc guide to learn more"
             )
         seen.append((now, self.delivery_tag))
+
+    def lapse(self, delivery_tag: int) -> None:
+        """The queue took a delivery back: the client may settle it all the same, to no effect."""
+        consumer = cast(ChannelConsumer, self.unacked.pop(delivery_tag).consumer)
+        if len(self.lapsed) >= MOST_LAPSED:
+            self.lapsed.pop(next(iter(self.lapsed)))
+        self.lapsed[delivery_tag] = None
+        self.release_one(consumer)
+
+    def has_lapsed(self, delivery_tag: int) -> bool:
+        """Whether this delivery was taken back; asked when it is settled."""
+        if delivery_tag not in self.lapsed:
+            return False
+        del self.lapsed[delivery_tag]
+        return True
 
     # -- the end
 

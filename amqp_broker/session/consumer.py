@@ -17,7 +17,7 @@ from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
-from amqp_broker.session.properties import visible
+from amqp_broker.session.properties import redelivered, visible
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import (
     FRAME_BODY,
@@ -81,7 +81,10 @@ class ChannelConsumer(Consumer):
         entry.consumer = self
         self.unacked += 1
         channel.prefetched += 1
-        self.hand_over(entry.message, entry.deliveries > 0)
+        if entry.deliveries:
+            self.hand_over(redelivered(entry), True)  # noqa: FBT003  a keyword costs a dictionary
+        else:
+            self.hand_over(entry.message, False)  # noqa: FBT003
         channel.unacked[channel.delivery_tag] = entry
         if self.unacked == self.prefetch:
             self.blocked = True
@@ -125,6 +128,14 @@ class ChannelConsumer(Consumer):
         if size > connection.high_water and not connection.saturated:
             channel.served_last = self
             connection.saturate(channel)
+
+    def take_back(self, entry: QueueEntry) -> bool:
+        channel = self.channel
+        for tag, outstanding in channel.unacked.items():
+            if outstanding is entry:
+                channel.lapse(tag)
+                return True
+        return False
 
     def cancelled(self) -> None:
         """The queue was deleted: tell the client, if it wants to be told."""

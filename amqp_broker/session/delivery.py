@@ -20,7 +20,7 @@ from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
 from amqp_broker.errors import access_refused, not_allowed, not_implemented, precondition_failed, queue_in
 from amqp_broker.session.consumer import ChannelConsumer
 from amqp_broker.session.names import generated_id, generated_tag
-from amqp_broker.session.properties import REPLY_QUEUE, visible
+from amqp_broker.session.properties import REPLY_QUEUE, redelivered, visible
 from amqp_broker.session.transaction import ACKED, REJECTED, REQUEUED, HeldSettlement
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
@@ -156,7 +156,7 @@ def get(channel: Channel, method: Method) -> None:
         channel.reply(commands.Basic.GetEmpty())
         return
     channel.delivery_tag += 1
-    message = entry.message
+    message = redelivered(entry) if entry.deliveries else entry.message
     channel.send_payload(
         b"\x00\x3c\x00\x47"
         + channel.delivery_tag.to_bytes(8, "big")
@@ -184,6 +184,8 @@ def acknowledge(channel: Channel, delivery_tag: int, multiple: bool) -> None:
         return
     entry = channel.unacked.pop(delivery_tag, None)
     if entry is None:
+        if channel.has_lapsed(delivery_tag):
+            return
         raise precondition_failed(f"unknown delivery tag {delivery_tag}")
     if delivery_tag == channel.first_unacked:
         channel.first_unacked = delivery_tag + 1
@@ -235,7 +237,7 @@ def settle(channel: Channel, delivery_tag: int, multiple: bool, how: int) -> Non
     # What goes back to a queue is there again before the consumers that gave it back ask for more.
     if entries:
         channel.release_quietly(consumers)
-        requeue(entries)
+        requeue(entries, failed=True)
         channel.unblock(consumers)
     else:
         channel.release(consumers)
@@ -249,20 +251,22 @@ def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int
     unacked = channel.unacked
     if not multiple:
         if delivery_tag not in unacked:
+            if channel.has_lapsed(delivery_tag):
+                return []
             raise precondition_failed(f"unknown delivery tag {delivery_tag}")
         return [delivery_tag]
     if delivery_tag == 0:
         channel.first_unacked = channel.delivery_tag + 1
         return sorted(unacked)
-    if delivery_tag not in unacked:
+    if delivery_tag not in unacked and not channel.has_lapsed(delivery_tag):
         raise precondition_failed(f"unknown delivery tag {delivery_tag}")
     tags = [tag for tag in range(channel.first_unacked, delivery_tag + 1) if tag in unacked]
     channel.first_unacked = delivery_tag + 1
     return tags
 
 
-def requeue(entries: list[QueueEntry]) -> None:
-    """Give entries back to their queues, each queue's in one go and in order."""
+def requeue(entries: list[QueueEntry], failed: bool = False) -> None:
+    """Give entries back to their queues, each queue's in one go and in order. failed: as for `Queue.requeue`."""
     by_queue: dict[Queue, list[QueueEntry]] = {}
     for entry in entries:
         queue = entry.queue
@@ -272,7 +276,7 @@ def requeue(entries: list[QueueEntry]) -> None:
             by_queue[queue] = [entry]
     for queue, returned in by_queue.items():
         returned.sort(key=_BY_SEQ)
-        queue.requeue(returned)
+        queue.requeue(returned, failed)
 
 
 def recover(channel: Channel, method: Method) -> None:

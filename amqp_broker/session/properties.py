@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.content.header import (
     DELIVERY_MODE,
     EXPIRATION,
@@ -18,12 +19,13 @@ from amqp_broker.content.header import (
     rebuilt,
     with_headers,
 )
-from amqp_broker.content.table import TYPE_NAMES
+from amqp_broker.content.table import TYPE_NAMES, Field
 from amqp_broker.errors import precondition_failed
 
 if TYPE_CHECKING:
     from amqp_broker.session.channel import Channel
 
+DELIVERY_COUNT: Final = "x-delivery-count"
 REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"
 LONGEST_EXPIRATION: Final = 315_360_000_000
 _REPLY_OCTETS: Final = REPLY_QUEUE.encode()
@@ -115,3 +117,13 @@ def visible(header: ContentHeader) -> ContentHeader:
     headers = dict(header.headers())
     del headers["BCC"]
     return with_headers(header, headers)
+
+
+def redelivered(entry: QueueEntry) -> Message:
+    """The message of an entry that has come back, with the number of times if its queue counts them."""
+    message = entry.message
+    if not entry.queue.counts_deliveries:
+        return message
+    headers = dict(message.header.headers())
+    headers[DELIVERY_COUNT] = Field("l", entry.deliveries)
+    return Message(message.address, with_headers(message.header, headers), message.body, message.chunks)

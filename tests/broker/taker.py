@@ -47,6 +47,12 @@ class Taker(Consumer):
         assert not self.blocked, "a blocked consumer is given nothing"
         self.log.append((self.tag, message.body, redelivered))
 
+    def take_back(self, entry: QueueEntry) -> bool:
+        if entry not in self.held:
+            return False
+        self.held.remove(entry)
+        return True
+
     def cancelled(self) -> None:
         self.told = True
 

@@ -185,3 +185,41 @@ def test_only_a_way_through_a_headers_exchange_depends_on_more_than_the_key(vhos
     vhost.delete_exchange("by headers", if_unused=False)
     assert not vhost.route_varies(vhost.exchanges["near"])
     assert not vhost.route_varies(vhost.exchanges["with alternate"])
+
+
+# -- several routing keys
+
+
+def test_each_of_several_keys_is_matched_where_keys_count(vhost: VirtualHost) -> None:
+    header = build_header(0, {})
+    for kind, keys in (("direct", ("k1", "k2")), ("topic", ("k1.*", "k2.*"))):
+        source = exchange(vhost, kind, kind)
+        for name, key in zip(("q1", "q2"), keys, strict=True):
+            bind(vhost, kind, name, key)
+        first, second = (key.replace("*", "x") for key in keys)
+        assert [queue.name for queue in vhost.route(source, first, header, [second, first, "none"])] == [
+            "q1",
+            "q2",
+        ]
+        assert [queue.name for queue in vhost.route(source, "none", header, [second])] == ["q2"]
+    default = vhost.exchanges[""]
+    assert [queue.name for queue in vhost.route(default, "q2", header, ["q1", "q2", "none"])] == ["q2", "q1"]
+
+
+def test_several_keys_leave_what_is_kept_of_one_alone(vhost: VirtualHost) -> None:
+    source = exchange(vhost, "x")
+    bind(vhost, "x", "q1", "k")
+    bind(vhost, "x", "q2", "other")
+    vhost.route(source, "k", build_header(0, {}), ["other"])
+    assert routed(vhost, "x", "k") == ["q1"]
+
+
+def test_the_alternate_exchange_takes_what_matches_by_no_key_at_all(vhost: VirtualHost) -> None:
+    exchange(vhost, "fallback", "fanout")
+    bind(vhost, "fallback", "q2")
+    source = exchange(vhost, "x", alternate="fallback")
+    bind(vhost, "x", "q1", "k")
+    header = build_header(0, {})
+    assert [queue.name for queue in vhost.route(source, "none", header, ["k"])] == ["q1"]
+    assert [queue.name for queue in vhost.route(source, "k", header, ["none"])] == ["q1"]
+    assert [queue.name for queue in vhost.route(source, "none", header, ["neither"])] == ["q2"]

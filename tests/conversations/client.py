@@ -457,6 +457,10 @@ class Channel:
         """The bodies of the next so many messages of such a queue."""
         return [self.arrival(queue).body.decode() for _ in range(count)]
 
+    def arrivals_kept(self, queue: str, count: int) -> list[str]:
+        """The same, and the messages stay unacked."""
+        return [self.arrival(queue, no_ack=False).body.decode() for _ in range(count)]
+
     def outcomes(self, count: int, first: int = 1) -> list[str]:
         """What becomes of the next so many publishes of a confirming channel, "ack" or "nack", however the
         broker puts its confirms together; `first` is the number of the first of them.

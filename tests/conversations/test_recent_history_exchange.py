@@ -72,7 +72,9 @@ def test_a_length_is_a_positive_signed_integer(exchange: Declare, history: Histo
 def test_any_other_length_is_refused(channel: Channel, names: Names, value: Any, term: str) -> None:
     channel.send("exchange.declare", exchange=names.exchange(), type=KIND, arguments={LENGTH: value})
     channel.refuses(
-        406, f"Invalid argument {term}, 'x-recent-history-length' must be a positive integer", "exchange.declare"
+        406,
+        f"Invalid argument {term}, 'x-recent-history-length' must be a positive integer",
+        "exchange.declare",
     )
 
 
@@ -105,9 +107,7 @@ def test_the_last_twenty_are_remembered_in_order(
 
 
 @pytest.mark.parametrize("length", [1, 3, 30])
-def test_the_length_says_how_many(
-    channel: Channel, exchange: Declare, history: History, length: int
-) -> None:
+def test_the_length_says_how_many(channel: Channel, exchange: Declare, history: History, length: int) -> None:
     name = exchange(KIND, arguments={LENGTH: length})
     publish(channel, name, *map(str, range(40)))
     assert history(name) == [str(number) for number in range(40 - length, 40)]
@@ -115,7 +115,7 @@ def test_the_length_says_how_many(
 
 def test_messages_come_as_they_were(channel: Channel, exchange: Declare, queue: str) -> None:
     name = exchange(KIND)
-    properties = {"headers": {"a": 1}, "delivery_mode": 2, "priority": 3, "message_id": "7"}
+    properties: dict[str, Any] = {"headers": {"a": 1}, "delivery_mode": 2, "priority": 3, "message_id": "7"}
     channel.publish("m", exchange=name, routing_key="its own key", **properties)
     channel.bind(queue, name)
     message = channel.get(queue)

@@ -1,0 +1,98 @@
+"""When a delivery that was not acknowledged comes back: after a lease ran out, or after a delay.
+
+`Leases` knows which deliveries are outstanding for how long; `Retries` holds what was returned and waits for its next
+try. Both only keep the books: the queue asks them when its time is up, and does what follows.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from random import randrange
+
+from amqp_broker.broker.features import RETRY_ALL, RETRY_FAILED, RETRY_RETURNED, QueueFeatures
+from amqp_broker.broker.message import QueueEntry
+
+
+class Leases:
+    """Deliveries that are outstanding, by seq, with the time until which the consumer may keep each."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until: dict[int, tuple[int, QueueEntry]] = {}
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def add(self, entry: QueueEntry, until: int) -> None:
+        self._until[entry.seq] = (until, entry)
+
+    def settled(self, entry: QueueEntry) -> None:
+        self._until.pop(entry.seq, None)
+
+    def next_due(self) -> int:
+        """When the oldest lease runs out, 0 if there is none. A lease that was made shorter waits for its turn."""
+        for until, _ in self._until.values():
+            return until
+        return 0
+
+    def overdue(self, now: int) -> list[QueueEntry]:
+        """Take out the deliveries whose lease has run out, in the order they were made."""
+        found: list[QueueEntry] = []
+        for until, entry in self._until.values():
+            if until > now:
+                break
+            found.append(entry)
+        for entry in found:
+            del self._until[entry.seq]
+        return found
+
+
+class Retries:
+    """Entries that were returned and wait, by the time of their next try."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, int, QueueEntry]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, entry: QueueEntry, due: int) -> None:
+        heappush(self._waiting, (due, entry.seq, entry))
+
+    def next_due(self) -> int:
+        """0 if nothing waits."""
+        return self._waiting[0][0] if self._waiting else 0
+
+    def due(self, now: int) -> list[QueueEntry]:
+        """Take out what may be tried again."""
+        found: list[QueueEntry] = []
+        while self._waiting and self._waiting[0][0] <= now:
+            found.append(heappop(self._waiting)[2])
+        return found
+
+    def clear(self) -> None:
+        self._waiting.clear()
+
+
+def retry_delay(features: QueueFeatures, failed: bool, deliveries: int) -> int:
+    """Milliseconds until an entry that has come back `deliveries` times is tried again; 0 for at once.
+
+    failed: the consumer said so (nack, reject); otherwise it went away or gave its deliveries back.
+    """
+    kind = features.retry_type
+    if kind != RETRY_ALL and kind != (RETRY_FAILED if failed else RETRY_RETURNED):
+        return 0
+    delay = float(features.retry_min)
+    if features.retry_multiplier:
+        # More doublings than this are above any limit, and would overflow.
+        delay *= float(features.retry_multiplier) ** min(deliveries - 1, 64)
+    else:
+        delay *= deliveries
+    if features.retry_max:
+        delay = min(delay, float(features.retry_max))
+    whole = int(delay)
+    spread = whole * features.retry_jitter // 100
+    return whole - spread + randrange(2 * spread + 1) if spread else whole
