@@ -34,12 +34,6 @@ from amqp_broker.broker.argument_values import (
     check_time,
 )
 
-# Where an argument may stand.
-QUEUE: Final = "queue"
-EXCHANGE: Final = "exchange"
-CONSUMER: Final = "consumer"
-BINDING: Final = "binding"
-
 QUEUE_TYPES: Final = ("classic", "quorum")
 
 
@@ -76,11 +70,10 @@ class Argument:
     be there. policy: None if no policy can say it.
     """
 
-    __slots__ = ("check", "effect", "kind", "name", "needs", "place", "policy", "types")
+    __slots__ = ("check", "effect", "kind", "name", "needs", "policy", "types")
 
     def __init__(
         self,
-        place: str,
         name: str,
         kind: str,
         check: Check,
@@ -90,7 +83,6 @@ class Argument:
         needs: str = "",
         policy: PolicyKey | None = None,
     ) -> None:
-        self.place: str = place
         self.name: str = name
         self.kind: str = kind
         self.check: Check = check
@@ -107,46 +99,46 @@ STREAM: Final = ("stream",)
 # In the order in which RabbitMQ looks at them: of several bad values the first one here is told.
 QUEUE_ROWS: Final = (
     Argument(
-        QUEUE, "x-expires", "milliseconds, from 1", check_positive_time,
+        "x-expires", "milliseconds, from 1", check_positive_time,
         "Deletes the queue when it has had no consumer, no redeclaration and no `basic.get` for so long.",
         policy=PolicyKey("expires", "{} is not a valid queue expiry", lower=True, operator=True),
     ),
     Argument(
-        QUEUE, "x-message-ttl", "milliseconds", check_time,
+        "x-message-ttl", "milliseconds", check_time,
         "Messages that have been in the queue for so long leave it as dead letters.",
         policy=PolicyKey("message-ttl", "{} is not a valid message TTL", lower=True, operator=True),
     ),
     Argument(
-        QUEUE, "x-dead-letter-exchange", "string", check_longstr,
+        "x-dead-letter-exchange", "string", check_longstr,
         "Where messages go that are rejected, expire, do not fit or come back too often.",
         policy=PolicyKey("dead-letter-exchange", "{} is not a valid dead letter exchange name"),
     ),
     Argument(
-        QUEUE, "x-dead-letter-routing-key", "string", check_longstr,
+        "x-dead-letter-routing-key", "string", check_longstr,
         "The routing key of dead letters; without it they keep their own.",
         needs="x-dead-letter-exchange",
         policy=PolicyKey("dead-letter-routing-key", "{} is not a valid dead letter routing key"),
     ),
     Argument(
-        QUEUE, "x-dead-letter-strategy", "`at-most-once` or `at-least-once`", check_dead_letter_strategy,
+        "x-dead-letter-strategy", "`at-most-once` or `at-least-once`", check_dead_letter_strategy,
         "Nothing: a dead letter is always moved in one transaction, which is more than either promises.",
         types=QUORUM,
         policy=PolicyKey("dead-letter-strategy", "{} is not a valid dead letter strategy"),
     ),
     Argument(
-        QUEUE, "x-max-length", "whole number", check_count,
+        "x-max-length", "whole number", check_count,
         "How many ready messages the queue holds; `x-overflow` says what happens to more.",
         policy=PolicyKey("max-length", "{} is not a valid maximum length", lower=True, operator=True),
     ),
     Argument(
-        QUEUE, "x-max-length-bytes", "bytes", check_count,
+        "x-max-length-bytes", "bytes", check_count,
         "How many bytes of ready bodies the queue holds.",
         policy=PolicyKey(
             "max-length-bytes", "{} is not a valid maximum length in bytes", lower=True, operator=True
         ),
     ),
     Argument(
-        QUEUE, "x-max-in-memory-length", "whole number", check_count,
+        "x-max-in-memory-length", "whole number", check_count,
         "Nothing: the broker decides what stays in memory.",
         types=QUORUM,
         policy=PolicyKey(
@@ -154,7 +146,7 @@ QUEUE_ROWS: Final = (
         ),
     ),
     Argument(
-        QUEUE, "x-max-in-memory-bytes", "bytes", check_count,
+        "x-max-in-memory-bytes", "bytes", check_count,
         "Nothing: the broker decides what stays in memory.",
         types=QUORUM,
         policy=PolicyKey(
@@ -162,78 +154,78 @@ QUEUE_ROWS: Final = (
         ),
     ),
     Argument(
-        QUEUE, "x-max-priority", "0 to 255", check_max_priority,
+        "x-max-priority", "0 to 255", check_max_priority,
         "Messages of a higher `priority` are delivered first; higher ones than this count as this.",
         types=CLASSIC,
     ),
     Argument(
-        QUEUE, "x-overflow", "`drop-head`, `reject-publish` or `reject-publish-dlx`", check_overflow,
+        "x-overflow", "`drop-head`, `reject-publish` or `reject-publish-dlx`", check_overflow,
         "What a queue at its limit does: lets go of its oldest message, or refuses the new one.",
         policy=PolicyKey("overflow", "{} is not a valid overflow value", operator=True),
     ),
     Argument(
-        QUEUE, "x-queue-mode", "`default` or `lazy`", check_queue_mode,
+        "x-queue-mode", "`default` or `lazy`", check_queue_mode,
         "Nothing: every queue keeps a part of its messages on the disk only.",
         types=CLASSIC,
         policy=PolicyKey("queue-mode", "{} is not a valid queue-mode value"),
     ),
     Argument(
-        QUEUE, "x-queue-version", "1 or 2", check_queue_version,
+        "x-queue-version", "1 or 2", check_queue_version,
         "Nothing: there is one way in which queues are stored.",
         types=CLASSIC,
         policy=PolicyKey("queue-version", "{} is not a valid queue-version value"),
     ),
     Argument(
-        QUEUE, "x-single-active-consumer", "true or false", check_bool,
+        "x-single-active-consumer", "true or false", check_bool,
         "Only one consumer gets messages; the next one takes over when it is gone.",
     ),
     Argument(
-        QUEUE, "x-queue-type", "`classic` or `quorum`", check_queue_type,
+        "x-queue-type", "`classic` or `quorum`", check_queue_type,
         "Which rules the queue follows.",
     ),
     Argument(
-        QUEUE, "x-quorum-initial-group-size", "whole number, from 1", check_positive,
+        "x-quorum-initial-group-size", "whole number, from 1", check_positive,
         "Nothing: there is one node.",
         types=QUORUM,
     ),
     Argument(
-        QUEUE, "x-max-age", "a number and one of Y, M, D, h, m, s", check_max_age,
+        "x-max-age", "a number and one of Y, M, D, h, m, s", check_max_age,
         "For streams, which there are none of.",
         types=STREAM,
         policy=PolicyKey("max-age", "{} is not a valid max age"),
     ),
     Argument(
-        QUEUE, "x-stream-max-segment-size-bytes", "bytes", check_count,
+        "x-stream-max-segment-size-bytes", "bytes", check_count,
         "For streams, which there are none of.",
         types=STREAM,
         policy=PolicyKey("stream-max-segment-size-bytes", "{} is not a valid segment size"),
     ),
     Argument(
-        QUEUE, "x-stream-filter-size-bytes", "bytes", check_count,
+        "x-stream-filter-size-bytes", "bytes", check_count,
         "For streams, which there are none of.",
         types=STREAM,
         policy=PolicyKey("stream-filter-size-bytes", "{} is not a valid filter size"),
     ),
     Argument(
-        QUEUE, "x-initial-cluster-size", "whole number, from 1", check_positive,
+        "x-initial-cluster-size", "whole number, from 1", check_positive,
         "For streams, which there are none of.",
         types=STREAM,
         policy=PolicyKey("initial-cluster-size", "{} is not a valid cluster size", check=check_count),
     ),
     Argument(
-        QUEUE, "x-queue-leader-locator", "`client-local`, `balanced`, ...", check_leader_locator,
+        "x-queue-leader-locator", "`client-local`, `balanced`, ...", check_leader_locator,
         "Nothing: there is one node.",
         types=QUORUM,
         policy=PolicyKey("queue-leader-locator", "{} is not a valid queue leader locator value"),
     ),
     Argument(
-        QUEUE, "x-queue-master-locator", "anything", accept,
+        "x-queue-master-locator", "anything", accept,
         "Nothing: there is one node.",
         types=CLASSIC,
         policy=PolicyKey("queue-master-locator", "{} invalid queue-master-locator value", check=check_longstr),
     ),
     Argument(
-        QUEUE, "x-quorum-target-group-size", "anything", accept,
+        "x-quorum-target-group-size", "anything", accept,
         "Nothing: there is one node.",
         types=QUORUM,
         policy=PolicyKey(
@@ -242,58 +234,58 @@ QUEUE_ROWS: Final = (
         ),
     ),
     Argument(
-        QUEUE, "x-delivery-limit", "whole number, or -1 for no limit", check_delivery_limit,
+        "x-delivery-limit", "whole number, or -1 for no limit", check_delivery_limit,
         "How often a message may be delivered again; after that it leaves as a dead letter.",
         policy=PolicyKey("delivery-limit", "{} is not a valid delivery limit", lower=True, operator=True),
     ),
     Argument(
-        QUEUE, "x-consumer-timeout", "milliseconds", check_time,
+        "x-consumer-timeout", "milliseconds", check_time,
         "How long a delivery may stay unacknowledged; after that it returns to the queue. 0 for ever.",
         policy=PolicyKey(
             "consumer-timeout", "{} is not a valid consumer timeout", lower=True, operator=True
         ),
     ),
     Argument(
-        QUEUE, "x-delayed-retry-type", "`disabled`, `all`, `failed` or `returned`", check_retry_type,
+        "x-delayed-retry-type", "`disabled`, `all`, `failed` or `returned`", check_retry_type,
         "Which messages wait before they are delivered again: those rejected (failed), those returned, all.",
         policy=PolicyKey("delayed-retry-type", "{} is not a valid delayed retry type"),
     ),
     Argument(
-        QUEUE, "x-delayed-retry-min", "milliseconds", check_time,
+        "x-delayed-retry-min", "milliseconds", check_time,
         "How long it waits the first time. Alone it stands for the type `all`.",
         policy=PolicyKey("delayed-retry-min", "{} is not a valid delayed retry minimum"),
     ),
     Argument(
-        QUEUE, "x-delayed-retry-max", "milliseconds", check_time,
+        "x-delayed-retry-max", "milliseconds", check_time,
         "The longest it waits.",
         policy=PolicyKey("delayed-retry-max", "{} is not a valid delayed retry maximum"),
     ),
     Argument(
-        QUEUE, "x-delayed-retry-multiplier", "whole number, from 1", check_positive,
+        "x-delayed-retry-multiplier", "whole number, from 1", check_positive,
         "How many times longer each wait is than the one before; without it each is longer by the first.",
         policy=PolicyKey("delayed-retry-multiplier", "{} is not a valid delayed retry multiplier"),
     ),
     Argument(
-        QUEUE, "x-delayed-retry-jitter", "0 to 100", check_percent,
+        "x-delayed-retry-jitter", "0 to 100", check_percent,
         "The share of each wait, in percent, that is random.",
         policy=PolicyKey("delayed-retry-jitter", "{} is not a valid delayed retry jitter"),
     ),
     Argument(
-        QUEUE, "x-message-deduplication", "true or false", check_bool,
+        "x-message-deduplication", "true or false", check_bool,
         "A message whose deduplication header has a value that the queue remembers is confirmed, not stored.",
         policy=PolicyKey("x-message-deduplication", "'x-message-deduplication' must be a boolean, got {}"),
     ),
     Argument(
-        QUEUE, "x-deduplication-header", "string", check_longstr,
+        "x-deduplication-header", "string", check_longstr,
         "The name of that header, if it is not `x-deduplication-header`.",
     ),
     Argument(
-        QUEUE, "x-cache-size", "whole number, from 1", check_positive,
+        "x-cache-size", "whole number, from 1", check_positive,
         "How many values are remembered.",
         policy=PolicyKey("x-cache-size", "'x-cache-size' must be an integer greater than 0, got {}"),
     ),
     Argument(
-        QUEUE, "x-cache-ttl", "milliseconds, from 1", check_positive_time,
+        "x-cache-ttl", "milliseconds, from 1", check_positive_time,
         "How long a value is remembered; without it as long as the message is in the queue.",
         policy=PolicyKey("x-cache-ttl", "'x-cache-ttl' must be an integer greater than 0, got {}"),
     ),
@@ -302,47 +294,47 @@ QUEUE_ROWS: Final = (
 # What RabbitMQ's policies can say and arguments cannot; kept, shown and exported, and without effect here.
 POLICY_ROWS: Final = (
     Argument(
-        QUEUE, "", "`all`, `exactly` or `nodes`", check_ha_mode, "Nothing: there is one node.", types=CLASSIC,
+        "", "`all`, `exactly` or `nodes`", check_ha_mode, "Nothing: there is one node.", types=CLASSIC,
         policy=PolicyKey("ha-mode", "{} is not a valid ha-mode value"),
     ),
     Argument(
-        QUEUE, "", "anything", accept, "Nothing: there is one node.", types=CLASSIC,
+        "", "anything", accept, "Nothing: there is one node.", types=CLASSIC,
         policy=PolicyKey("ha-params", "{} is not a valid ha-params value"),
     ),
     Argument(
-        QUEUE, "", "string", check_longstr, "Nothing: there is one node.", types=CLASSIC,
+        "", "string", check_longstr, "Nothing: there is one node.", types=CLASSIC,
         policy=PolicyKey("ha-sync-mode", "{} is not a valid ha-sync-mode value"),
     ),
     Argument(
-        QUEUE, "", "whole number, from 1", check_positive, "Nothing: there is one node.", types=CLASSIC,
+        "", "whole number, from 1", check_positive, "Nothing: there is one node.", types=CLASSIC,
         policy=PolicyKey("ha-sync-batch-size", "ha-sync-batch-size must be a positive integer, {} given"),
     ),
     Argument(
-        QUEUE, "", "string", check_longstr, "Nothing: there is one node.", types=CLASSIC,
+        "", "string", check_longstr, "Nothing: there is one node.", types=CLASSIC,
         policy=PolicyKey("ha-promote-on-shutdown", "{} is not a valid ha-promote-on-shutdown value"),
     ),
     Argument(
-        QUEUE, "", "string", check_longstr, "Nothing: there is one node.", types=CLASSIC,
+        "", "string", check_longstr, "Nothing: there is one node.", types=CLASSIC,
         policy=PolicyKey("ha-promote-on-failure", "{} is not a valid ha-promote-on-failure value"),
     ),
     Argument(
-        EXCHANGE, "", "string", check_longstr, "Nothing: nothing is federated.",
+        "", "string", check_longstr, "Nothing: nothing is federated.",
         policy=PolicyKey("federation-upstream", "{} is not a valid federation upstream name"),
     ),
     Argument(
-        EXCHANGE, "", "string", check_longstr, "Nothing: nothing is federated.",
+        "", "string", check_longstr, "Nothing: nothing is federated.",
         policy=PolicyKey("federation-upstream-set", "{} is not a valid federation upstream set name"),
     ),
     Argument(
-        EXCHANGE, "", "string", check_longstr, "Nothing: nothing is federated.",
+        "", "string", check_longstr, "Nothing: nothing is federated.",
         policy=PolicyKey("federation-upstream-pattern", "{} is not a valid federation upstream pattern"),
     ),
     Argument(
-        EXCHANGE, "", "whole number", check_count, "Nothing: nothing is sharded.",
+        "", "whole number", check_count, "Nothing: nothing is sharded.",
         policy=PolicyKey("shards-per-node", "\"shards-per-node\" should be greater than 0, actually was {}"),
     ),
     Argument(
-        EXCHANGE, "", "string", check_longstr, "Nothing: nothing is sharded.",
+        "", "string", check_longstr, "Nothing: nothing is sharded.",
         policy=PolicyKey("routing-key", "\"routing-key\" should be binary, actually was {}"),
     ),
 )  # fmt: skip
@@ -350,48 +342,48 @@ POLICY_ROWS: Final = (
 # The types check their own arguments, in their own words (`exchanges/`).
 EXCHANGE_ROWS: Final = (
     Argument(
-        EXCHANGE, "alternate-exchange", "string", check_longstr,
+        "alternate-exchange", "string", check_longstr,
         "Takes what this exchange cannot route.",
         policy=PolicyKey("alternate-exchange", "{} is not a valid alternate exchange name"),
     ),
     Argument(
-        EXCHANGE, "x-delayed-type", "the name of an exchange type", check_longstr,
+        "x-delayed-type", "the name of an exchange type", check_longstr,
         "How messages are routed once their time has come.",
         types=("x-delayed-message",),
     ),
     Argument(
-        EXCHANGE, "hash-header", "string", check_longstr,
+        "hash-header", "string", check_longstr,
         "The header that is hashed instead of the routing key.",
         types=("x-consistent-hash",),
     ),
     Argument(
-        EXCHANGE, "hash-property", "`message_id`, `correlation_id` or `timestamp`", check_longstr,
+        "hash-property", "`message_id`, `correlation_id` or `timestamp`", check_longstr,
         "The property that is hashed instead of the routing key.",
         types=("x-consistent-hash",),
     ),
     Argument(
-        EXCHANGE, "x-recent-history-length", "whole number, from 1", check_positive,
+        "x-recent-history-length", "whole number, from 1", check_positive,
         "How many messages a new binding is given.",
         types=("x-recent-history",),
     ),
     Argument(
-        EXCHANGE, "x-message-deduplication", "true or false", check_bool,
+        "x-message-deduplication", "true or false", check_bool,
         "Passes on only one of several messages with the same value of the deduplication header.",
     ),
     Argument(
-        EXCHANGE, "x-deduplication-header", "string", check_longstr,
+        "x-deduplication-header", "string", check_longstr,
         "The name of that header, if it is not `x-deduplication-header`.",
     ),
     Argument(
-        EXCHANGE, "x-cache-size", "whole number, from 1", check_positive,
+        "x-cache-size", "whole number, from 1", check_positive,
         "How many values are remembered.",
     ),
     Argument(
-        EXCHANGE, "x-cache-ttl", "milliseconds, from 1", check_positive_time,
+        "x-cache-ttl", "milliseconds, from 1", check_positive_time,
         "How long a value is remembered.",
     ),
     Argument(
-        EXCHANGE, "x-cache-persistence", "`disk` or `memory`", check_cache_persistence,
+        "x-cache-persistence", "`disk` or `memory`", check_cache_persistence,
         "Nothing: what a durable exchange remembers is on the disk.",
         policy=PolicyKey(
             "x-cache-persistence", "'x-cache-persistence' must be either 'disk' or 'memory', got {}"
@@ -399,26 +391,31 @@ EXCHANGE_ROWS: Final = (
     ),
 )  # fmt: skip
 
-OTHER_ROWS: Final = (
+CONSUMER_ROWS: Final = (
     Argument(
-        CONSUMER, "x-priority", "whole number", check_integer,
+        "x-priority", "whole number", check_integer,
         "Consumers of a higher priority get messages first, as long as they can take some.",
     ),
     Argument(
-        CONSUMER, "x-cancel-on-ha-failover", "true or false", check_bool,
+        "x-cancel-on-ha-failover", "true or false", check_bool,
         "Nothing: there is one node.",
         types=CLASSIC,
     ),
     Argument(
-        CONSUMER, "x-stream-offset", "anything", accept,
+        "x-stream-offset", "anything", accept,
         "For streams, which there are none of.",
         types=STREAM,
     ),
+)  # fmt: skip
+
+BINDING_ROWS: Final = (
     Argument(
-        BINDING, "x-match", "`all`, `any`, `all-with-x` or `any-with-x`", accept,
+        "x-match", "`all`, `any`, `all-with-x` or `any-with-x`", accept,
         "How many of the binding's arguments a message's headers have to have.",
         types=("headers",),
     ),
 )  # fmt: skip
 
-ARGUMENTS: Final = QUEUE_ROWS + POLICY_ROWS + EXCHANGE_ROWS + OTHER_ROWS
+POLICY_KEYS: Final[dict[str, Argument]] = {
+    row.policy.name: row for row in QUEUE_ROWS + POLICY_ROWS + EXCHANGE_ROWS if row.policy is not None
+}

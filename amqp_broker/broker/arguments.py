@@ -7,13 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from amqp_broker.broker.argument_table import (
-    CONSUMER,
-    OTHER_ROWS,
-    QUEUE_ROWS,
-    QUEUE_TYPES,
-    Argument,
-)
+from amqp_broker.broker.argument_table import CONSUMER_ROWS, QUEUE_ROWS, QUEUE_TYPES, Argument
 from amqp_broker.broker.argument_values import check_queue_type, text
 from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
 from amqp_broker.errors import SoftError, precondition_failed
@@ -21,9 +15,7 @@ from amqp_broker.errors import SoftError, precondition_failed
 QUEUE_TYPE: Final = "x-queue-type"
 
 QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {row.name: row for row in QUEUE_ROWS}
-CONSUMER_ARGUMENTS: Final[dict[str, Argument]] = {
-    row.name: row for row in OTHER_ROWS if row.place == CONSUMER
-}
+CONSUMER_ARGUMENTS: Final[dict[str, Argument]] = {row.name: row for row in CONSUMER_ROWS}
 
 _CLASSIC: Final = Field("S", b"classic")
 
@@ -63,9 +55,7 @@ def check_consumer_arguments(resource: str, kind: str, arguments: dict[str, Fiel
     _check_values(CONSUMER_ARGUMENTS, kind, resource, arguments)
 
 
-def _check_values(
-    rows: dict[str, Argument], kind: str, resource: str, arguments: dict[str, Field]
-) -> None:
+def _check_values(rows: dict[str, Argument], kind: str, resource: str, arguments: dict[str, Field]) -> None:
     for name, row in rows.items():
         field = arguments.get(name)
         if field is None or (row.types and kind not in row.types):

@@ -78,6 +78,10 @@ class QueueFeatures:
         self.deduplication_size: int = NO_LIMIT
         self.deduplication_ttl: int = 0
 
+    def over_limit(self, length: int, octets: int) -> bool:
+        """Whether so many messages, or octets of their bodies, are more than may be ready."""
+        return 0 <= self.max_length < length or 0 <= self.max_length_bytes < octets
+
 
 def features_of_arguments(arguments: dict[str, Field]) -> QueueFeatures:
     features = QueueFeatures()

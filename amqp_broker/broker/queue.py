@@ -201,13 +201,16 @@ class Queue(Backlog):
         self.unacked -= len(entries)
         if self.deleted:
             return
-        if returned:
-            self.put_back(returned)
-            self.pump()
-            if self.trims:
-                self._trim()
         if exhausted:
             self._drop(exhausted, DELIVERY_LIMIT)
+        if returned:
+            # As in RabbitMQ, what is over time or over a limit now goes before consumers are looked at.
+            self.put_back(returned)
+            if self.timed:
+                self._drop_expired()
+            if self.trims:
+                self._trim()
+            self.pump()
 
     # -- messages out
 
@@ -334,10 +337,7 @@ class Queue(Backlog):
     def _overflows(self, message: Message) -> bool:
         """Whether the queue is full for this message; it is a dead letter then if the overflow says so."""
         features = self.features
-        size = self.ready_bytes + message.header.body_size
-        if not _exceeds(self.ready_count() + 1, features.max_length) and not _exceeds(
-            size, features.max_length_bytes
-        ):
+        if not features.over_limit(self.ready_count() + 1, self.ready_bytes + message.header.body_size):
             return False
         if self.seen is not None:
             self.seen.gone(message.header)
@@ -349,10 +349,7 @@ class Queue(Backlog):
         """Drop from the head what is over a limit."""
         features = self.features
         dropped: list[QueueEntry] = []
-        while (
-            _exceeds(self.ready_count(), features.max_length)
-            or _exceeds(self.ready_bytes, features.max_length_bytes)
-        ) and self.available():
+        while features.over_limit(self.ready_count(), self.ready_bytes) and self.available():
             dropped.append(self.take())
         if dropped:
             if self.timed:
@@ -514,7 +511,3 @@ class Queue(Backlog):
         consumer.waiting = False
         if not consumer.blocked:
             self._join_line(consumer)
-
-
-def _exceeds(value: int, limit: int) -> bool:
-    return limit != NO_LIMIT and value > limit

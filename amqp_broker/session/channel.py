@@ -216,16 +216,18 @@ class Channel(CommitWaiter):
             return
         while self.refused and self.refused[0] <= seq:
             refused = self.refused.popleft()
-            self._confirm(BASIC_ACK, refused - 1)
-            self._confirm(BASIC_NACK, refused)
-        self._confirm(BASIC_ACK, seq)
+            self._ack_up_to(refused - 1)
+            self.confirmed = refused
+            # The requeue bit means nothing to a publisher, but RabbitMQ sets it.
+            self.send_payload(BASIC_NACK + refused.to_bytes(8, "big") + b"\x02")
+        self._ack_up_to(seq)
 
-    def _confirm(self, index: bytes, seq: int) -> None:
-        """Ack or nack every publish up to seq that is neither yet."""
+    def _ack_up_to(self, seq: int) -> None:
+        """Ack every publish up to seq that is neither acked nor nacked yet."""
         if seq > self.confirmed:
             multiple = b"\x01" if seq - self.confirmed > 1 else b"\x00"
             self.confirmed = seq
-            self.send_payload(index + seq.to_bytes(8, "big") + multiple)
+            self.send_payload(BASIC_ACK + seq.to_bytes(8, "big") + multiple)
 
     # -- names
 

@@ -158,7 +158,8 @@ def tx_select(channel: Channel, method: Method) -> None:
 def tx_commit(channel: Channel, method: Method) -> None:
     """Apply what was held, in one turn and so in one batch, and answer when that batch is durable.
 
-    What is settled goes first: a requeued message keeps its place ahead of what this transaction publishes.
+    What is settled goes first: a requeued message keeps its place ahead of what this transaction publishes. Raises
+    SoftError 406 if a queue refused something; the rest is done all the same, as in RabbitMQ.
     """
     transaction = _transaction(channel)
     channel.transaction = Transaction()
@@ -181,12 +182,15 @@ def tx_commit(channel: Channel, method: Method) -> None:
     channel.release(touched)
     if requeued:
         requeue(requeued)
+    refused = False
     for held in transaction.publishes:
         for queue in held.queues:
-            if not queue.deleted:
-                queue.publish(held.message)
+            if not queue.deleted and queue.publish(held.message):
+                refused = True
         if not held.queues and held.known.mandatory:
             return_message(channel, held.message)
+    if refused:
+        raise precondition_failed("partial tx completion")
     channel.reply_when_durable(commands.Tx.CommitOk())
 
 
