@@ -71,7 +71,7 @@ class Broker:
             self.definitions.seen(definition.key)
             by_kind[definition.kind].append(definition)
         for definition in by_kind["exchange"]:
-            restore_exchange(self._vhost_of(definition), definition)
+            restore_exchange(self._vhost_of(definition), definition, stored)
             found.exchanges += 1
         for definition in by_kind["queue"]:
             queue = restore_queue(self._vhost_of(definition), definition, stored)

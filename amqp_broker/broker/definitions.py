@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, new_exchange
+from amqp_broker.broker.flags import VirtualHostMetadata
+from amqp_broker.broker.parameters import Parameter, Parameters
+from amqp_broker.broker.policies import OPERATOR_POLICY
+from amqp_broker.broker.policy import Policy
 from amqp_broker.broker.ports import Definition, Store, StoredQueue
 from amqp_broker.broker.priority_queue import new_queue
 from amqp_broker.broker.queue import Queue
@@ -45,6 +49,8 @@ class DefinitionWriter:
             "internal": exchange.internal,
             "arguments": write_table(exchange.arguments),
         }
+        if exchange.holds is not None:
+            value["store_id"] = exchange.holds.store_id
         self.store.put_definition(Definition("exchange", exchange.definition, value))
 
     def put_queue(self, queue: Queue) -> None:
@@ -70,11 +76,46 @@ class DefinitionWriter:
         }
         self.store.put_definition(Definition("binding", binding.definition, value))
 
+    def put_policy(self, kind: str, vhost_name: str, policy: Policy) -> None:
+        """kind: "policy" or "operator_policy"."""
+        policy.key = policy.key or self.new_key()
+        value: dict[str, object] = {
+            "vhost": vhost_name,
+            "name": policy.name,
+            "pattern": policy.pattern,
+            "definition": write_table(policy.definition),
+            "priority": policy.priority,
+            "apply_to": policy.apply_to,
+        }
+        self.store.put_definition(Definition(kind, policy.key, value))
+
+    def put_parameter(self, parameter: Parameter, vhost_name: str | None) -> None:
+        parameter.key = parameter.key or self.new_key()
+        value: dict[str, object] = {
+            "vhost": vhost_name,
+            "component": parameter.component,
+            "name": parameter.name,
+            "value": parameter.value,
+        }
+        self.store.put_definition(Definition("parameter", parameter.key, value))
+
+    def put_vhost(self, vhost: VirtualHost) -> None:
+        vhost.definition = vhost.definition or self.new_key()
+        metadata = vhost.metadata
+        value: dict[str, object] = {
+            "vhost": vhost.name,
+            "description": metadata.description,
+            "tags": metadata.tags,
+            "default_queue_type": metadata.default_queue_type,
+            "other": metadata.other,
+        }
+        self.store.put_definition(Definition("vhost", vhost.definition, value))
+
     def delete(self, kind: str, key: bytes) -> None:
         self.store.delete_definition(kind, key)
 
 
-def restore_exchange(vhost: VirtualHost, definition: Definition) -> None:
+def restore_exchange(vhost: VirtualHost, definition: Definition, stored: dict[int, StoredQueue]) -> None:
     value = definition.value
     kind = cast(str, value["type"])
     if kind not in EXCHANGE_TYPES:
@@ -85,6 +126,11 @@ def restore_exchange(vhost: VirtualHost, definition: Definition) -> None:
     exchange.internal = cast(bool, value["internal"])
     exchange.definition = definition.key
     vhost.add_exchange(exchange)
+    if exchange.holds is not None:
+        exchange.holds.store_id = cast(int, value["store_id"])
+        found = stored.pop(exchange.holds.store_id, None)
+        if found is not None:
+            exchange.holds.recovered(found)
 
 
 def restore_queue(vhost: VirtualHost, definition: Definition, stored: dict[int, StoredQueue]) -> Queue:
@@ -114,6 +160,38 @@ def restore_binding(vhost: VirtualHost, definition: Definition) -> None:
     binding = Binding(source, destination, cast(str, value["routing_key"]), _arguments(value))
     binding.definition = definition.key
     vhost.add_binding(binding)
+
+
+def restore_vhost(vhost: VirtualHost, definition: Definition) -> None:
+    value = definition.value
+    vhost.definition = definition.key
+    vhost.metadata = VirtualHostMetadata(
+        cast(str, value["description"]),
+        cast("list[str]", value["tags"]),
+        cast(str, value["default_queue_type"]),
+        cast("dict[str, object]", value["other"]),
+    )
+
+
+def restore_policy(vhost: VirtualHost, definition: Definition) -> None:
+    value = definition.value
+    policy = Policy(
+        cast(str, value["name"]),
+        cast(str, value["pattern"]),
+        read_table(cast(bytes, value["definition"]), 0)[0],
+        cast(int, value["priority"]),
+        cast(str, value["apply_to"]),
+    )
+    policy.key = definition.key
+    policies = vhost.policies.operator if definition.kind == OPERATOR_POLICY else vhost.policies.ordinary
+    policies.put(policy)
+
+
+def restore_parameter(parameters: Parameters, definition: Definition) -> None:
+    value = definition.value
+    parameter = Parameter(cast(str, value["component"]), cast(str, value["name"]), value["value"])
+    parameter.key = definition.key
+    parameters.add(parameter)
 
 
 def _arguments(value: dict[str, object]) -> dict[str, Field]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from amqp_broker.broker.exchanges.base import Binding, BindingKey, Exchange, Remembered
 from amqp_broker.broker.exchanges.consistent_hash import ConsistentHashExchange
+from amqp_broker.broker.exchanges.delayed import DelayedExchange, delayed_type
 from amqp_broker.broker.exchanges.direct import DirectExchange
 from amqp_broker.broker.exchanges.fanout import FanoutExchange
 from amqp_broker.broker.exchanges.headers import HeadersExchange
@@ -27,6 +28,7 @@ EXCHANGE_TYPES: Final[dict[str, type[Exchange]]] = {
     "headers": HeadersExchange,
     "topic": TopicExchange,
     "x-consistent-hash": ConsistentHashExchange,
+    "x-delayed-message": DelayedExchange,
     "x-modulus-hash": ModulusHashExchange,
     "x-random": RandomExchange,
     "x-recent-history": RecentHistoryExchange,
@@ -35,4 +37,9 @@ EXCHANGE_TYPES: Final[dict[str, type[Exchange]]] = {
 
 def new_exchange(kind: str, name: str, vhost_name: str, arguments: dict[str, Field]) -> Exchange:
     """An exchange of a type in EXCHANGE_TYPES, its arguments not checked yet."""
-    return EXCHANGE_TYPES[kind](name, vhost_name, arguments)
+    exchange = EXCHANGE_TYPES[kind](name, vhost_name, arguments)
+    if isinstance(exchange, DelayedExchange):
+        inner = delayed_type(arguments)
+        if inner in EXCHANGE_TYPES and inner != kind:
+            exchange.route_by(EXCHANGE_TYPES[inner](name, vhost_name, arguments))
+    return exchange

@@ -37,3 +37,7 @@ class QueueHost(ABC):
     @abstractmethod
     def expired(self, queue: Queue) -> None:
         """Nobody has used a queue for as long as it is to be kept: delete it."""
+
+    @abstractmethod
+    def release(self, exchange: str, message: Message) -> None:
+        """Route a message that an exchange has held back until now, and publish it."""

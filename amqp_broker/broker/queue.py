@@ -10,13 +10,12 @@ decides nothing about protocol errors, permissions or bindings; `vhost` does.
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.arguments import queue_type
 from amqp_broker.broker.backlog import BY_SEQ, Backlog, QueueStatistics
 from amqp_broker.broker.consumer import Consumer
 from amqp_broker.broker.deduplication import Seen
-from amqp_broker.broker.exchange import Binding
 from amqp_broker.broker.features import DROP_HEAD, NO_LIMIT, REJECT_PUBLISH_DLX, QueueFeatures
 from amqp_broker.broker.host import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, QueueHost
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
@@ -25,6 +24,9 @@ from amqp_broker.broker.redelivery import Leases, Retries, retry_delay
 from amqp_broker.broker.timetable import Clock
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.exchanges.base import Binding
 
 # What became of a publish.
 TAKEN: Final = 0

@@ -24,9 +24,11 @@ from amqp_broker.broker.arguments import (
 )
 from amqp_broker.broker.dead_letters import Death, dead_letter, further_keys, goes_in_circles
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remembered, new_exchange
-from amqp_broker.broker.features import features_of_arguments
+from amqp_broker.broker.flags import ExchangeFlags, QueueFlags, VirtualHostMetadata
 from amqp_broker.broker.host import QueueHost
 from amqp_broker.broker.message import Message
+from amqp_broker.broker.parameters import Parameters
+from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
 from amqp_broker.broker.priority_queue import new_queue
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.timetable import Timetable
@@ -46,6 +48,7 @@ from amqp_broker.errors import (
 
 if TYPE_CHECKING:
     from amqp_broker.broker.definitions import DefinitionWriter
+    from amqp_broker.broker.policy import Policy
     from amqp_broker.broker.ports import Store
 
 PREDECLARED: Final = {
@@ -63,17 +66,22 @@ NO_KEYS: Final[list[str]] = []
 
 class VirtualHost(QueueHost):
     """generation: changes with every change of topology; what was derived from an earlier one is void.
-    exclusive: the exclusive queues of each connection that has some, by name.
+    exclusive: the exclusive queues of each connection that has some, by name. definition: its key in the store, b"" if
+    it has none.
     """
 
     __slots__ = (
         "_dead",
         "_publishing_dead",
+        "definition",
         "definitions",
         "exchanges",
         "exclusive",
         "generation",
+        "metadata",
         "name",
+        "parameters",
+        "policies",
         "queues",
         "store",
     )
@@ -87,6 +95,10 @@ class VirtualHost(QueueHost):
         self.queues: dict[str, Queue] = {}
         self.exclusive: dict[object, dict[str, Queue]] = {}
         self.generation: int = 1
+        self.definition: bytes = b""
+        self.metadata: VirtualHostMetadata = VirtualHostMetadata()
+        self.parameters: Parameters = Parameters(name, definitions)
+        self.policies: AppliedPolicies = AppliedPolicies(name, self.queues, self.exchanges, definitions)
         self._dead: deque[tuple[Queue, Message, str]] = deque()
         self._publishing_dead: bool = False
         for exchange_name, kind in PREDECLARED.items():
@@ -194,6 +206,15 @@ class VirtualHost(QueueHost):
     def expired(self, queue: Queue) -> None:
         self.delete_queue(queue)
 
+    def release(self, exchange: str, message: Message) -> None:
+        source = self.exchanges.get(exchange)
+        if source is None:
+            return
+        octets = [message.key_octets(), *further_keys(message.header.headers(), "CC", "BCC")]
+        keys = [key.decode("utf-8", "surrogateescape") for key in octets]
+        for queue in self.route(source, keys[0], message.header, keys[1:], message):
+            queue.publish(message)
+
     def route_varies(self, exchange: Exchange) -> bool:
         """Whether a route from here depends on more than the routing key, so that it must not be kept."""
         seen: dict[str, None] = {}
@@ -245,6 +266,8 @@ class VirtualHost(QueueHost):
         exchange.internal = flags.internal
         self.add_exchange(exchange)
         if exchange.durable:
+            if exchange.holds is not None:
+                exchange.holds.store_id = self.store.next_queue_id()
             self.definitions.put_exchange(exchange)
         return exchange
 
@@ -277,6 +300,8 @@ class VirtualHost(QueueHost):
     def add_exchange(self, exchange: Exchange) -> None:
         self.exchanges[exchange.name] = exchange
         self.generation += 1
+        self.policies.apply_to_exchange(exchange)
+        exchange.holds = exchange.attach(self, self.store)
 
     def _remove_exchange(self, exchange: Exchange) -> None:
         del self.exchanges[exchange.name]
@@ -286,6 +311,11 @@ class VirtualHost(QueueHost):
         self._remove_incoming(exchange.incoming)
         if exchange.definition:
             self.definitions.delete("exchange", exchange.definition)
+        held = exchange.holds
+        if held is not None:
+            if held.store_id:
+                self.store.delete_queue(held.store_id)
+            held.delete()
 
     # -- bindings
 
@@ -447,8 +477,28 @@ class VirtualHost(QueueHost):
     def add_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue
         self.generation += 1
-        queue.apply(features_of_arguments(queue.arguments))
+        self.policies.apply_to_queue(queue)
         queue.join(self)
+
+    # -- policies
+
+    def set_policy(self, policy: Policy) -> None:
+        """Add a policy or replace one; the queues and exchanges that it concerns follow it from now on."""
+        self.policies.set(POLICY, policy)
+        self.generation += 1
+
+    def delete_policy(self, name: str) -> bool:
+        """Whether there was one."""
+        self.generation += 1
+        return self.policies.delete(POLICY, name)
+
+    def set_operator_policy(self, policy: Policy) -> None:
+        self.policies.set(OPERATOR_POLICY, policy)
+        self.generation += 1
+
+    def delete_operator_policy(self, name: str) -> bool:
+        self.generation += 1
+        return self.policies.delete(OPERATOR_POLICY, name)
 
     def _generated_name(self) -> str:
         while True:
@@ -460,25 +510,3 @@ class VirtualHost(QueueHost):
 def _is_kept(destination: Queue | Exchange) -> bool:
     """Whether a durable destination is there after a restart: an exclusive queue is not."""
     return isinstance(destination, Exchange) or destination.definition != b""
-
-
-class ExchangeFlags:
-    """The flags of exchange.declare."""
-
-    __slots__ = ("auto_delete", "durable", "internal")
-
-    def __init__(self, durable: bool, auto_delete: bool, internal: bool) -> None:
-        self.durable: bool = durable
-        self.auto_delete: bool = auto_delete
-        self.internal: bool = internal
-
-
-class QueueFlags:
-    """The flags of queue.declare."""
-
-    __slots__ = ("auto_delete", "durable", "exclusive")
-
-    def __init__(self, durable: bool, exclusive: bool, auto_delete: bool) -> None:
-        self.durable: bool = durable
-        self.exclusive: bool = exclusive
-        self.auto_delete: bool = auto_delete

@@ -102,3 +102,19 @@ def _value_term(field: Field, depth: int) -> str:
     else:
         terms = [f"{{{TYPE_NAMES[inner.kind]},{_value_term(inner, depth + 1)}}}" for inner in value]
     return "[" + ",".join(terms) + "]"
+
+
+def json_term(field: Field) -> str:
+    """A value that came as JSON: objects are maps, and null is an atom of that name."""
+    value = field.value
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        pairs = [
+            f"{binary_term(name.encode('utf-8', 'surrogateescape'))} => {json_term(value[name])}"
+            for name in sorted(value)
+        ]
+        return "#{" + ",".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join([json_term(item) for item in value]) + "]"
+    return value_term(field)

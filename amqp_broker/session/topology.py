@@ -11,7 +11,7 @@ from pamqp import commands
 from pamqp.base import Frame as Method
 
 from amqp_broker.broker.access import CONFIGURE, READ, WRITE
-from amqp_broker.broker.vhost import ExchangeFlags, QueueFlags
+from amqp_broker.broker.flags import ExchangeFlags, QueueFlags
 from amqp_broker.content.table import Field
 from amqp_broker.session.properties import REPLY_QUEUE
 

@@ -69,7 +69,8 @@ def test_any_topology_comes_back_as_it_was(data: st.DataObject) -> None:
         if data.draw(flags) and name not in vhost.exchanges:
             kind = data.draw(st.sampled_from(sorted(EXCHANGE_TYPES)))
             exchange_flags = ExchangeFlags(data.draw(flags), data.draw(flags), data.draw(flags))
-            vhost.declare_exchange(name, kind, exchange_flags, arguments)
+            inner = {"x-delayed-type": Field("S", b"direct")} if kind == "x-delayed-message" else {}
+            vhost.declare_exchange(name, kind, exchange_flags, arguments | inner)
         elif name not in vhost.queues:
             vhost.declare_queue(name, QueueFlags(data.draw(flags), False, data.draw(flags)), arguments, None)
         source = data.draw(st.sampled_from(sorted(set(vhost.exchanges) - {""})))

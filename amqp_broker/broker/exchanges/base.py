@@ -14,7 +14,9 @@ from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field, write_table
 
 if TYPE_CHECKING:
+    from amqp_broker.broker.host import QueueHost
     from amqp_broker.broker.message import Message
+    from amqp_broker.broker.ports import Store
     from amqp_broker.broker.queue import Queue
 
 BindingKey: TypeAlias = "tuple[bool, str, str, bytes]"
@@ -67,6 +69,7 @@ class Exchange(ABC):
     to_exchanges: how many of its bindings lead to an exchange.
     each_key: a message with several routing keys (CC, BCC) is matched by each; else by its own alone, once.
     varies: where a message goes depends on more than its keys and the bindings, so that no route is kept.
+    holds: the queue of its own that `attach` made, whose messages go with the exchange.
     notices: `notice` wants to hear of every message. Such an exchange varies.
     """
 
@@ -80,6 +83,7 @@ class Exchange(ABC):
         "definition",
         "durable",
         "each_key",
+        "holds",
         "incoming",
         "internal",
         "name",
@@ -104,9 +108,14 @@ class Exchange(ABC):
         self.bindings: dict[BindingKey, Binding] = {}
         self.incoming: dict[Binding, None] = {}
         self.to_exchanges: int = 0
+        self.holds: Queue | None = None
         self.each_key: bool = False
         self.varies: bool = False
         self.notices: bool = False
+
+    def attach(self, host: QueueHost, store: Store) -> Queue | None:
+        """It belongs to a virtual host from now on; returns the queue for what it holds, if it needs one."""
+        return None
 
     def check_arguments(self) -> None:
         """Raises SoftError 406 for arguments that this type cannot be declared with.

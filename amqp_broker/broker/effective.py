@@ -1,0 +1,157 @@
+"""What counts for a queue or an exchange: its policies merged, and a queue's policies merged with its arguments.
+
+Numbers that limit something: the lowest of all counts. Anything else: an operator policy's before a policy's, and an
+argument's before either, as RabbitMQ has it. Nothing here remembers anything.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from amqp_broker.broker.argument_table import POLICY_KEYS
+from amqp_broker.broker.argument_values import number
+from amqp_broker.broker.arguments import QUEUE_ARGUMENTS, queue_type
+from amqp_broker.broker.features import (
+    DROP_HEAD,
+    NO_LIMIT,
+    REJECT_PUBLISH,
+    REJECT_PUBLISH_DLX,
+    RETRY_ALL,
+    RETRY_DISABLED,
+    RETRY_FAILED,
+    RETRY_RETURNED,
+    QueueFeatures,
+)
+from amqp_broker.broker.policy import Policy
+from amqp_broker.content.table import INTEGER_KINDS, Field
+
+# How long a message waits the first time if it is only said which messages wait, milliseconds.
+RETRY_DELAY: Final = 1000
+
+OVERFLOWS: Final[dict[bytes, int]] = {
+    b"drop-head": DROP_HEAD,
+    b"reject-publish": REJECT_PUBLISH,
+    b"reject-publish-dlx": REJECT_PUBLISH_DLX,
+}
+RETRY_TYPES: Final[dict[bytes, int]] = {
+    b"disabled": RETRY_DISABLED,
+    b"all": RETRY_ALL,
+    b"failed": RETRY_FAILED,
+    b"returned": RETRY_RETURNED,
+}
+
+
+class Effective:
+    """policy, operator_policy: those that count, or None. definition: what they come to, by policy key."""
+
+    __slots__ = ("definition", "operator_policy", "policy")
+
+    def __init__(self, policy: Policy | None, operator_policy: Policy | None) -> None:
+        self.policy: Policy | None = policy
+        self.operator_policy: Policy | None = operator_policy
+        self.definition: dict[str, Field] = _merged(policy, operator_policy)
+
+    def is_same(self, other: Effective) -> bool:
+        return self.policy is other.policy and self.operator_policy is other.operator_policy
+
+
+def _merged(policy: Policy | None, operator_policy: Policy | None) -> dict[str, Field]:
+    if operator_policy is None:
+        return {} if policy is None else policy.definition
+    merged = {} if policy is None else dict(policy.definition)
+    for key, value in operator_policy.definition.items():
+        ours = merged.get(key)
+        row = POLICY_KEYS.get(key)
+        lower = row is not None and row.policy is not None and row.policy.lower
+        merged[key] = _lower(ours, value) if lower and ours is not None else value
+    return merged
+
+
+def _lower(one: Field, other: Field) -> Field:
+    """The lower limit; a negative number is none."""
+    if one.kind not in INTEGER_KINDS or number(one) < 0:
+        return other
+    return one if number(other) < 0 or number(one) <= number(other) else other
+
+
+class _Values:
+    """Looks up what arguments and a merged policy say."""
+
+    __slots__ = ("arguments", "definition")
+
+    def __init__(self, arguments: dict[str, Field], definition: dict[str, Field]) -> None:
+        self.arguments: dict[str, Field] = arguments
+        self.definition: dict[str, Field] = definition
+
+    def field(self, name: str) -> Field | None:
+        argument = self.arguments.get(name)
+        key = QUEUE_ARGUMENTS[name].policy
+        policy = None if key is None else self.definition.get(key.name)
+        if argument is None or policy is None:
+            return policy if argument is None else argument
+        return _lower(argument, policy) if key is not None and key.lower else argument
+
+    def number(self, name: str, default: int) -> int:
+        field = self.field(name)
+        if field is None or field.kind not in INTEGER_KINDS:
+            return default
+        return number(field)
+
+    def octets(self, name: str) -> bytes | None:
+        field = self.field(name)
+        if field is None or not isinstance(field.value, bytes):
+            return None
+        return field.value
+
+    def name(self, name: str) -> str | None:
+        octets = self.octets(name)
+        return None if octets is None else octets.decode("utf-8", "surrogateescape")
+
+    def switch(self, name: str) -> bool:
+        field = self.field(name)
+        return field is not None and field.value is True
+
+
+def features_of(
+    arguments: dict[str, Field], effective: Effective, quorum_delivery_limit: int = NO_LIMIT
+) -> QueueFeatures:
+    """What a queue works by. quorum_delivery_limit: for quorum queues to which nothing else gives one."""
+    values = _Values(arguments, effective.definition)
+    features = QueueFeatures()
+    features.message_ttl = values.number("x-message-ttl", NO_LIMIT)
+    features.expires = values.number("x-expires", 0)
+    features.max_length = values.number("x-max-length", NO_LIMIT)
+    features.max_length_bytes = values.number("x-max-length-bytes", NO_LIMIT)
+    features.overflow = OVERFLOWS.get(values.octets("x-overflow") or b"", DROP_HEAD)
+    features.dead_letter_exchange = values.name("x-dead-letter-exchange")
+    features.dead_letter_routing_key = values.name("x-dead-letter-routing-key")
+    features.max_priority = values.number("x-max-priority", 0)
+    default = quorum_delivery_limit if queue_type(arguments) == "quorum" else NO_LIMIT
+    features.delivery_limit = max(NO_LIMIT, values.number("x-delivery-limit", default))
+    features.lease = values.number("x-consumer-timeout", 0)
+    _retries(features, values)
+    features.deduplicates = values.switch("x-message-deduplication")
+    features.deduplication_header = values.name("x-deduplication-header") or features.deduplication_header
+    features.deduplication_size = values.number("x-cache-size", NO_LIMIT)
+    features.deduplication_ttl = values.number("x-cache-ttl", 0)
+    return features
+
+
+def _retries(features: QueueFeatures, values: _Values) -> None:
+    kind = values.octets("x-delayed-retry-type")
+    least = values.number("x-delayed-retry-min", 0)
+    features.retry_type = RETRY_TYPES.get(kind or (b"all" if least else b""), RETRY_DISABLED)
+    if features.retry_type == RETRY_DISABLED:
+        return
+    features.retry_min = least or RETRY_DELAY
+    features.retry_max = values.number("x-delayed-retry-max", 0)
+    features.retry_multiplier = values.number("x-delayed-retry-multiplier", 0)
+    features.retry_jitter = values.number("x-delayed-retry-jitter", 0)
+
+
+def alternate_exchange(arguments: dict[str, Field], effective: Effective) -> str | None:
+    """The name of the exchange that takes what an exchange cannot route: its own argument's before a policy's."""
+    field = arguments.get("alternate-exchange") or effective.definition.get("alternate-exchange")
+    if field is None or not isinstance(field.value, bytes):
+        return None
+    return field.value.decode("utf-8", "surrogateescape")
