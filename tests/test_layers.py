@@ -26,11 +26,12 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "config": {"errors", "content"},
     "wire": {"errors", "content"},
     "broker": {"errors", "content"},
+    "definitions": {"errors", "content", "broker"},
     "session": {"errors", "content", "wire", "broker"},
     "store": {"", "errors", "content", "broker"},
-    "server": {"", "build_info", "config", "errors", "content", "broker", "session", "store"},
+    "server": {"", "build_info", "config", "errors", "content", "broker", "session", "store", "definitions"},
     "perf": {"", "build_info", "errors", "content"},
-    "cli": {"", "build_info", "config", "errors", "server", "store", "perf"},
+    "cli": {"", "build_info", "config", "errors", "server", "store", "perf", "definitions"},
 }
 # Of the model, a store sees the contract and what travels through it.
 STORE_SEES: Final = {"amqp_broker.broker.ports", "amqp_broker.broker.message"}

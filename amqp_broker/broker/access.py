@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from amqp_broker.broker.passwords import PasswordHash
 from amqp_broker.errors import SoftError, access_refused, exchange_in, queue_in
 
 CONFIGURE: Final = 0
@@ -19,9 +20,12 @@ MOST_VERDICTS: Final = 4096
 
 
 class Permission:
-    """Three regular expressions, matched unanchored; an empty one matches only the empty name."""
+    """Three regular expressions, matched unanchored; an empty one matches only the empty name.
 
-    __slots__ = ("configure", "patterns", "read", "verdicts", "write")
+    key: in the store, b"" if not there. Raises re.error for what is no regular expression.
+    """
+
+    __slots__ = ("configure", "key", "patterns", "read", "verdicts", "write")
 
     def __init__(self, configure: str, write: str, read: str) -> None:
         self.configure: str = configure
@@ -29,6 +33,7 @@ class Permission:
         self.read: str = read
         self.patterns: list[re.Pattern[str]] = [re.compile(text or "^$") for text in (configure, write, read)]
         self.verdicts: dict[tuple[int, str], bool] = {}
+        self.key: bytes = b""
 
     def allows(self, right: int, name: str) -> bool:
         """right: CONFIGURE, WRITE or READ; name: of a queue or exchange, `amq.default` for the default exchange."""
@@ -41,16 +46,34 @@ class Permission:
         return verdict
 
 
+class TopicPermission:
+    """Two regular expressions for routing keys, kept and not enforced yet. key: in the store."""
+
+    __slots__ = ("key", "read", "write")
+
+    def __init__(self, write: str, read: str) -> None:
+        self.write: str = write
+        self.read: str = read
+        self.key: bytes = b""
+
+
 class User:
-    """permissions: by virtual host; a virtual host without an entry is closed to the user."""
+    """permissions: by virtual host; a virtual host without an entry is closed to the user.
 
-    __slots__ = ("name", "password", "permissions", "tags")
+    topic_permissions: by virtual host and exchange. limits: as RabbitMQ names them; kept and not enforced yet.
+    key: in the store, b"" for one who is not there, such as the configuration's.
+    """
 
-    def __init__(self, name: str, password: str, tags: list[str]) -> None:
+    __slots__ = ("key", "limits", "name", "password", "permissions", "tags", "topic_permissions")
+
+    def __init__(self, name: str, password: PasswordHash, tags: list[str]) -> None:
         self.name: str = name
-        self.password: str = password
+        self.password: PasswordHash = password
         self.tags: list[str] = tags
+        self.limits: dict[str, object] = {}
         self.permissions: dict[str, Permission] = {}
+        self.topic_permissions: dict[tuple[str, str], TopicPermission] = {}
+        self.key: bytes = b""
 
     def check_queue(self, right: int, name: str, vhost: str) -> None:
         """Raises SoftError 403 unless the user has this right on the queue."""

@@ -121,7 +121,7 @@ QUEUE_ROWS: Final = (
     ),
     Argument(
         "x-dead-letter-strategy", "`at-most-once` or `at-least-once`", check_dead_letter_strategy,
-        "Nothing: a dead letter is always moved in one transaction, which is more than either promises.",
+        "Nothing: dead letters are moved in one transaction, so that a crash neither loses nor doubles one.",
         types=QUORUM,
         policy=PolicyKey("dead-letter-strategy", "{} is not a valid dead letter strategy"),
     ),

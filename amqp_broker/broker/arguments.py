@@ -25,6 +25,20 @@ def queue_type(arguments: dict[str, Field]) -> str:
     return "classic" if field is None else text(field)
 
 
+def with_default_type(
+    arguments: dict[str, Field], default: str, current: dict[str, Field] | None
+) -> dict[str, Field]:
+    """The arguments of a declaration, with the virtual host's default type if they name none.
+
+    current: those of the queue that is there; one of another type stays what it was when it was declared.
+    """
+    if default not in QUEUE_TYPES or QUEUE_TYPE in arguments:
+        return arguments
+    if current is not None and queue_type(current) != default:
+        return arguments
+    return {**arguments, QUEUE_TYPE: Field("S", default.encode())}
+
+
 def _names_for(kind: str) -> list[str]:
     return [name for name, row in QUEUE_ARGUMENTS.items() if not row.types or kind in row.types]
 
@@ -119,9 +133,9 @@ def check_equivalent_arguments(
     """
     for name in names:
         new, old = received.get(name), current.get(name)
-        if name == QUEUE_TYPE:
-            new, old = new or _CLASSIC, old or _CLASSIC
         if new is None and old is None:
+            continue
+        if name == QUEUE_TYPE and text(new or _CLASSIC) == text(old or _CLASSIC):
             continue
         if new is None or old is None:
             raise inequivalent(name, resource, _typed(new), _typed(old))

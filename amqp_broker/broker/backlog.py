@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import Final
 
@@ -69,8 +70,8 @@ class Backlog(Timed):
         else:
             self.ready.append(entry)
 
-    def put_back(self, entries: list[QueueEntry]) -> None:
-        """Put delivered entries, in seq order, back where they were."""
+    def put_back(self, entries: list[QueueEntry], failed: bool = False) -> None:
+        """Put delivered entries, in seq order, back where they were. failed: as for `Queue.requeue`."""
         ready = self.ready
         last = entries[len(entries) - 1].seq
         for entry in entries:
@@ -100,6 +101,24 @@ class Backlog(Timed):
     def resident(self) -> list[QueueEntry]:
         """What is ready and in memory."""
         return [*self.ready, *self._tail]
+
+    def headers(self) -> Iterator[ContentHeader]:
+        """Of all that is ready; for what is not in memory the store is read, a run at a time."""
+        for entry in self.resident():
+            yield entry.message.header
+        yield from self.stored_headers()
+
+    def stored_headers(self) -> Iterator[ContentHeader]:
+        """Of what is ready and not in memory; none of it is kept."""
+        seq, left = self._on_disk_next, self._on_disk
+        while left:
+            run = self.store.read(self.store_id, seq, min(RUN_LENGTH, left))
+            if not run:
+                return
+            for stored in run:
+                yield parse_header(stored.header)
+            seq = run[len(run) - 1].seq + 1
+            left -= len(run)
 
     def clear(self) -> None:
         """Nothing is ready any more; the store is not told."""

@@ -6,11 +6,41 @@ and no clock.
 
 from __future__ import annotations
 
-from amqp_broker.broker.access import Permission, User
-from amqp_broker.broker.definitions import DefinitionWriter, restore_binding, restore_exchange, restore_queue
+from typing import Final
+
+from amqp_broker.broker.access import Permission, TopicPermission, User
+from amqp_broker.broker.definitions import (
+    DefinitionWriter,
+    restore_binding,
+    restore_exchange,
+    restore_parameter,
+    restore_permission,
+    restore_policy,
+    restore_queue,
+    restore_user,
+    restore_vhost,
+)
+from amqp_broker.broker.features import NO_LIMIT
+from amqp_broker.broker.flags import VirtualHostMetadata
+from amqp_broker.broker.parameters import Parameters
+from amqp_broker.broker.passwords import PasswordHash
 from amqp_broker.broker.ports import Definition, Store
 from amqp_broker.broker.timetable import Clock, Timetable
 from amqp_broker.broker.vhost import VirtualHost
+
+# Of definitions.
+KINDS: Final = (
+    "vhost",
+    "user",
+    "permission",
+    "topic_permission",
+    "parameter",
+    "policy",
+    "operator_policy",
+    "exchange",
+    "queue",
+    "binding",
+)
 
 
 class Recovered:
@@ -28,10 +58,21 @@ class Recovered:
 class Broker:
     """alarms: the reasons publishers are blocked for, in the order they arose ("low on memory", ...).
 
-    clock: whoever runs a turn sets it; timetable: what falls due.
+    clock: whoever runs a turn sets it; timetable: what falls due. parameters: those of the whole broker.
+    quorum_delivery_limit: of quorum queues to which nothing gives another; set before there are any.
     """
 
-    __slots__ = ("alarms", "clock", "definitions", "store", "timetable", "users", "vhosts")
+    __slots__ = (
+        "alarms",
+        "clock",
+        "definitions",
+        "parameters",
+        "quorum_delivery_limit",
+        "store",
+        "timetable",
+        "users",
+        "vhosts",
+    )
 
     def __init__(self, store: Store) -> None:
         self.store: Store = store
@@ -41,19 +82,61 @@ class Broker:
         self.vhosts: dict[str, VirtualHost] = {}
         self.users: dict[str, User] = {}
         self.alarms: list[str] = []
+        self.parameters: Parameters = Parameters(None, self.definitions)
+        self.quorum_delivery_limit: int = NO_LIMIT
 
     def add_vhost(self, name: str) -> VirtualHost:
         """The virtual host of that name, made if it is not there."""
         vhost = self.vhosts.get(name)
         if vhost is None:
             vhost = self.vhosts[name] = VirtualHost(name, self.store, self.definitions, self.timetable)
+            vhost.policies.quorum_delivery_limit = self.quorum_delivery_limit
+        return vhost
+
+    def put_vhost(self, name: str, metadata: VirtualHostMetadata) -> VirtualHost:
+        """Have a virtual host that lasts, with this metadata."""
+        vhost = self.add_vhost(name)
+        vhost.metadata = metadata
+        self.definitions.put_vhost(vhost)
         return vhost
 
     def add_user(self, user: User) -> None:
+        """Have a user until the broker ends; the configuration's is made so at every start."""
         self.users[user.name] = user
 
     def permit(self, user: User, vhost: str, permission: Permission) -> None:
+        """The same for a permission."""
         user.permissions[vhost] = permission
+
+    def put_user(self, name: str, password: PasswordHash, tags: list[str], limits: dict[str, object]) -> User:
+        """Make or change a user who lasts. Sessions of a user who is there go on with what is new."""
+        user = self.users.get(name)
+        if user is None:
+            user = User(name, password, tags)
+            self.add_user(user)
+        user.password = password
+        user.tags = tags
+        user.limits = limits
+        self.definitions.put_user(user)
+        return user
+
+    def set_permission(self, user: User, vhost: VirtualHost, permission: Permission) -> None:
+        """Let a user in, with these rights, for good; at once, also in open channels."""
+        earlier = user.permissions.get(vhost.name)
+        if earlier is not None:
+            permission.key = earlier.key
+        user.permissions[vhost.name] = permission
+        self.definitions.put_permission(user.name, vhost.name, permission)
+        vhost.generation += 1
+
+    def set_topic_permission(
+        self, user: User, vhost: VirtualHost, exchange: str, permission: TopicPermission
+    ) -> None:
+        earlier = user.topic_permissions.get((vhost.name, exchange))
+        if earlier is not None:
+            permission.key = earlier.key
+        user.topic_permissions[vhost.name, exchange] = permission
+        self.definitions.put_topic_permission(user.name, vhost.name, exchange, permission)
 
     def recover(self, *, was_killed: bool = False) -> Recovered:
         """Bring back the durable topology and the queues' messages. Called once, before any session.
@@ -66,10 +149,11 @@ class Broker:
         if was_killed:
             for queue_found in stored.values():
                 queue_found.watermark = queue_found.last_seq
-        by_kind: dict[str, list[Definition]] = {"exchange": [], "queue": [], "binding": []}
+        by_kind: dict[str, list[Definition]] = {kind: [] for kind in KINDS}
         for definition in definitions:
             self.definitions.seen(definition.key)
             by_kind[definition.kind].append(definition)
+        self._recover_rules(by_kind)
         for definition in by_kind["exchange"]:
             restore_exchange(self._vhost_of(definition), definition, stored)
             found.exchanges += 1
@@ -83,6 +167,21 @@ class Broker:
         for store_id in stored:
             self.store.delete_queue(store_id)
         return found
+
+    def _recover_rules(self, by_kind: dict[str, list[Definition]]) -> None:
+        """What has to be there before any queue or exchange."""
+        for definition in by_kind["vhost"]:
+            restore_vhost(self._vhost_of(definition), definition)
+        for definition in by_kind["user"]:
+            restore_user(self, definition)
+        for definition in by_kind["permission"] + by_kind["topic_permission"]:
+            restore_permission(self, definition)
+        for definition in by_kind["parameter"]:
+            of_vhost = definition.value["vhost"] is not None
+            parameters = self._vhost_of(definition).parameters if of_vhost else self.parameters
+            restore_parameter(parameters, definition)
+        for definition in by_kind["policy"] + by_kind["operator_policy"]:
+            restore_policy(self._vhost_of(definition), definition)
 
     def _vhost_of(self, definition: Definition) -> VirtualHost:
         return self.add_vhost(str(definition.value["vhost"]))

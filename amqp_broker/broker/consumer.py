@@ -51,6 +51,10 @@ class Consumer(ABC):
     def hand_over(self, message: Message, redelivered: bool) -> None:
         """Send a message for good (a no-ack consumer). May set `blocked`."""
 
+    def hand_over_again(self, entry: QueueEntry) -> None:
+        """As `hand_over`, of an entry that has come back."""
+        self.hand_over(entry.message, redelivered=True)
+
     @abstractmethod
     def cancelled(self) -> None:
         """The queue is gone or gave the consumer up; it gets nothing more."""

@@ -14,6 +14,7 @@ from amqp_broker.content.header import EXPIRATION, HEADERS, rebuilt
 from amqp_broker.content.table import Field
 
 DEATHS: Final = "x-death"
+MOST_DEATHS: Final = (1 << 63) - 1
 
 
 class Death:
@@ -39,7 +40,8 @@ def dead_letter(message: Message, death: Death, exchange: str, routing_key: str 
         headers.pop("CC", None)
         headers.pop("BCC", None)
     header = rebuilt(message.header, {HEADERS: _sorted(headers), EXPIRATION: None})
-    key = message.key_octets() if routing_key is None else _octets(routing_key)
+    # An argument may be longer than a routing key.
+    key = message.key_octets() if routing_key is None else _octets(routing_key)[:255]
     name = _octets(exchange)
     address = bytes((len(name),)) + name + bytes((len(key),)) + key
     return Message(address, header, message.body, message.chunks)
@@ -89,7 +91,7 @@ def _record(headers: dict[str, Field], event: dict[str, Field]) -> None:
             event = known
             count = known.get("count")
             number = count.value if count is not None and isinstance(count.value, int) else 0
-            event["count"] = Field("l", number + 1)
+            event["count"] = Field("l", min(number + 1, MOST_DEATHS))
         else:
             others.append(Field("F", known))
     headers[DEATHS] = Field("A", [Field("F", _sorted(event)), *others])
@@ -100,12 +102,16 @@ def _grouped(deaths: list[Field]) -> list[dict[str, Field]]:
     events = [dict(death.value) for death in deaths if isinstance(death.value, dict)]
     if len(events) < 2:
         return events
-    grouped: list[dict[str, Field]] = []
+    grouped: dict[tuple[bytes | None, bytes | None], dict[str, Field]] = {}
+    times: dict[tuple[bytes | None, bytes | None], int] = {}
     for event in events:
-        if not any(_same(known, event) for known in grouped):
-            times = sum(_same(other, event) for other in events)
-            grouped.insert(0, event if "count" in event else {"count": Field("l", times), **event})
-    return grouped
+        key = (_value(event, "queue"), _value(event, "reason"))
+        grouped.setdefault(key, event)
+        times[key] = times.get(key, 0) + 1
+    for key, event in grouped.items():
+        if "count" not in event:
+            grouped[key] = {"count": Field("l", times[key]), **event}
+    return list(reversed(grouped.values()))
 
 
 def _same(one: dict[str, Field], other: dict[str, Field]) -> bool:

@@ -7,6 +7,8 @@ the messages that are there count again. A message without the header is never a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from amqp_broker.broker.features import NO_LIMIT, QueueFeatures
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import encode_field
@@ -40,12 +42,29 @@ class Seen:
         self._forget_oldest(now)
         return True
 
+    def follows(self, features: QueueFeatures) -> bool:
+        """Whether it does what these features ask for."""
+        return (
+            self.name == features.deduplication_header
+            and self.size == features.deduplication_size
+            and self.ttl == features.deduplication_ttl
+        )
+
+    def take_in(self, headers: Iterable[ContentHeader], now: int) -> None:
+        """These messages are in the queue already, the oldest first."""
+        for header in headers:
+            self.is_new(header, now)
+
     def gone(self, header: ContentHeader) -> None:
         """A message left the queue."""
         if self.size == NO_LIMIT and not self.ttl:
-            value = self._value(header)
-            if value is not None:
-                self._values.pop(value, None)
+            self.forget(header)
+
+    def forget(self, header: ContentHeader) -> None:
+        """A message was not let in after all."""
+        value = self._value(header)
+        if value is not None:
+            self._values.pop(value, None)
 
     def _value(self, header: ContentHeader) -> bytes | None:
         if not header.has_headers:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from amqp_broker.broker.access import Permission, TopicPermission, User
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, new_exchange
 from amqp_broker.broker.flags import VirtualHostMetadata
 from amqp_broker.broker.parameters import Parameter, Parameters
+from amqp_broker.broker.passwords import PasswordHash
 from amqp_broker.broker.policies import OPERATOR_POLICY
 from amqp_broker.broker.policy import Policy
 from amqp_broker.broker.ports import Definition, Store, StoredQueue
-from amqp_broker.broker.priority_queue import new_queue
 from amqp_broker.broker.queue import Queue
+from amqp_broker.broker.queue_types import new_queue
 from amqp_broker.content.table import Field, read_table, write_table
 
 if TYPE_CHECKING:
+    from amqp_broker.broker.broker import Broker
     from amqp_broker.broker.vhost import VirtualHost
 
 
@@ -111,6 +114,39 @@ class DefinitionWriter:
         }
         self.store.put_definition(Definition("vhost", vhost.definition, value))
 
+    def put_user(self, user: User) -> None:
+        user.key = user.key or self.new_key()
+        value: dict[str, object] = {
+            "name": user.name,
+            "algorithm": user.password.algorithm,
+            "password": user.password.octets,
+            "tags": user.tags,
+            "limits": user.limits,
+        }
+        self.store.put_definition(Definition("user", user.key, value))
+
+    def put_permission(self, user: str, vhost: str, permission: Permission) -> None:
+        permission.key = permission.key or self.new_key()
+        value: dict[str, object] = {
+            "user": user,
+            "vhost": vhost,
+            "configure": permission.configure,
+            "write": permission.write,
+            "read": permission.read,
+        }
+        self.store.put_definition(Definition("permission", permission.key, value))
+
+    def put_topic_permission(self, user: str, vhost: str, exchange: str, permission: TopicPermission) -> None:
+        permission.key = permission.key or self.new_key()
+        value: dict[str, object] = {
+            "user": user,
+            "vhost": vhost,
+            "exchange": exchange,
+            "write": permission.write,
+            "read": permission.read,
+        }
+        self.store.put_definition(Definition("topic_permission", permission.key, value))
+
     def delete(self, kind: str, key: bytes) -> None:
         self.store.delete_definition(kind, key)
 
@@ -171,6 +207,38 @@ def restore_vhost(vhost: VirtualHost, definition: Definition) -> None:
         cast(str, value["default_queue_type"]),
         cast("dict[str, object]", value["other"]),
     )
+
+
+def restore_user(broker: Broker, definition: Definition) -> None:
+    """One of a name that is there already, the configuration's, becomes this one and keeps its permissions."""
+    value = definition.value
+    name = cast(str, value["name"])
+    password = PasswordHash(cast(str, value["algorithm"]), cast(bytes, value["password"]))
+    user = broker.users.get(name)
+    if user is None:
+        user = User(name, password, [])
+        broker.add_user(user)
+    user.password = password
+    user.tags = cast("list[str]", value["tags"])
+    user.limits = cast("dict[str, object]", value["limits"])
+    user.key = definition.key
+
+
+def restore_permission(broker: Broker, definition: Definition) -> None:
+    """That of a user who is not there any more is left out."""
+    value = definition.value
+    user = broker.users.get(cast(str, value["user"]))
+    if user is None:
+        return
+    vhost, write, read = cast(str, value["vhost"]), cast(str, value["write"]), cast(str, value["read"])
+    if definition.kind == "permission":
+        permission = Permission(cast(str, value["configure"]), write, read)
+        permission.key = definition.key
+        user.permissions[vhost] = permission
+    else:
+        topic_permission = TopicPermission(write, read)
+        topic_permission.key = definition.key
+        user.topic_permissions[vhost, cast(str, value["exchange"])] = topic_permission
 
 
 def restore_policy(vhost: VirtualHost, definition: Definition) -> None:

@@ -33,6 +33,8 @@ OVERFLOWS: Final[dict[bytes, int]] = {
     b"reject-publish": REJECT_PUBLISH,
     b"reject-publish-dlx": REJECT_PUBLISH_DLX,
 }
+# A quorum queue knows nothing of the third: RabbitMQ accepts it there and drops from the head.
+QUORUM_OVERFLOWS: Final[dict[bytes, int]] = {b"reject-publish": REJECT_PUBLISH}
 RETRY_TYPES: Final[dict[bytes, int]] = {
     b"disabled": RETRY_DISABLED,
     b"all": RETRY_ALL,
@@ -117,16 +119,18 @@ def features_of(
 ) -> QueueFeatures:
     """What a queue works by. quorum_delivery_limit: for quorum queues to which nothing else gives one."""
     values = _Values(arguments, effective.definition)
+    is_quorum = queue_type(arguments) == "quorum"
     features = QueueFeatures()
     features.message_ttl = values.number("x-message-ttl", NO_LIMIT)
     features.expires = values.number("x-expires", 0)
     features.max_length = values.number("x-max-length", NO_LIMIT)
     features.max_length_bytes = values.number("x-max-length-bytes", NO_LIMIT)
-    features.overflow = OVERFLOWS.get(values.octets("x-overflow") or b"", DROP_HEAD)
+    overflows = QUORUM_OVERFLOWS if is_quorum else OVERFLOWS
+    features.overflow = overflows.get(values.octets("x-overflow") or b"", DROP_HEAD)
     features.dead_letter_exchange = values.name("x-dead-letter-exchange")
     features.dead_letter_routing_key = values.name("x-dead-letter-routing-key")
     features.max_priority = values.number("x-max-priority", 0)
-    default = quorum_delivery_limit if queue_type(arguments) == "quorum" else NO_LIMIT
+    default = quorum_delivery_limit if is_quorum else NO_LIMIT
     features.delivery_limit = max(NO_LIMIT, values.number("x-delivery-limit", default))
     features.lease = values.number("x-consumer-timeout", 0)
     _retries(features, values)

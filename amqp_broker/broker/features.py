@@ -1,14 +1,12 @@
 """What a queue's arguments and policies come to: the values that its features work with.
 
-Plain values, made anew by `policy` whenever an argument or a policy says something else, and never changed in
+Plain values, made anew by `effective` whenever an argument or a policy says something else, and never changed in
 place. A queue looks at them where something happens, so a policy takes effect with the next message.
 """
 
 from __future__ import annotations
 
 from typing import Final
-
-from amqp_broker.content.table import Field
 
 NO_LIMIT: Final = -1
 
@@ -81,29 +79,3 @@ class QueueFeatures:
     def over_limit(self, length: int, octets: int) -> bool:
         """Whether so many messages, or octets of their bodies, are more than may be ready."""
         return 0 <= self.max_length < length or 0 <= self.max_length_bytes < octets
-
-
-def features_of_arguments(arguments: dict[str, Field]) -> QueueFeatures:
-    features = QueueFeatures()
-    for name, attribute in (
-        ("x-message-ttl", "message_ttl"),
-        ("x-expires", "expires"),
-        ("x-max-length", "max_length"),
-        ("x-max-length-bytes", "max_length_bytes"),
-        ("x-max-priority", "max_priority"),
-        ("x-delivery-limit", "delivery_limit"),
-    ):
-        field = arguments.get(name)
-        if field is not None and isinstance(field.value, int):
-            setattr(features, attribute, field.value)
-    for name, attribute in (
-        ("x-dead-letter-exchange", "dead_letter_exchange"),
-        ("x-dead-letter-routing-key", "dead_letter_routing_key"),
-    ):
-        field = arguments.get(name)
-        if field is not None and isinstance(field.value, bytes):
-            setattr(features, attribute, field.value.decode("utf-8", "surrogateescape"))
-    overflow = arguments.get("x-overflow")
-    if overflow is not None and isinstance(overflow.value, bytes):
-        features.overflow = {b"drop-head": 0, b"reject-publish": 1, b"reject-publish-dlx": 2}[overflow.value]
-    return features

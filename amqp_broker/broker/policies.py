@@ -64,6 +64,8 @@ class AppliedPolicies:
         policies = self.of_kind(kind)
         earlier = policies.by_name.get(policy.name)
         if earlier is not None:
+            if earlier.says_the_same_as(policy):
+                return
             policy.key = earlier.key
         before_queues, before_exchanges = self._effects()
         policies.put(policy)

@@ -64,6 +64,15 @@ class Policy:
         self.queue_types: list[str] = [kind for kind in APPLY_TO[apply_to] if _fits(definition, kind)]
         self.key: bytes = b""
 
+    def says_the_same_as(self, other: Policy) -> bool:
+        """Whether another policy of this name is no change."""
+        return (
+            self.pattern == other.pattern
+            and self.definition == other.definition
+            and self.priority == other.priority
+            and self.apply_to == other.apply_to
+        )
+
     def is_for_queue(self, name: str, kind: str) -> bool:
         return kind in self.queue_types and self.regex.search(name) is not None
 

@@ -37,7 +37,7 @@ class PriorityQueue(Queue):
         self.ready_bytes += entry.message.header.body_size
         self._add(entry)
 
-    def put_back(self, entries: list[QueueEntry]) -> None:
+    def put_back(self, entries: list[QueueEntry], failed: bool = False) -> None:
         if self._on_disk:
             self._load()
         by_level: dict[int, list[QueueEntry]] = {}
@@ -102,10 +102,3 @@ class PriorityQueue(Queue):
             while self.ready:
                 self._add(self.ready.popleft())
         self._on_disk = 0
-
-
-def new_queue(name: str, vhost_name: str, durable: bool, arguments: dict[str, Field], store: Store) -> Queue:
-    """A queue, with priorities if the arguments ask for them."""
-    if "x-max-priority" in arguments:
-        return PriorityQueue(name, vhost_name, durable, arguments, store)
-    return Queue(name, vhost_name, durable, arguments, store)

@@ -18,6 +18,7 @@ from amqp_broker.broker.consumer import Consumer
 from amqp_broker.broker.deduplication import Seen
 from amqp_broker.broker.features import DROP_HEAD, NO_LIMIT, REJECT_PUBLISH_DLX, QueueFeatures
 from amqp_broker.broker.host import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, QueueHost
+from amqp_broker.broker.line import Line
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
 from amqp_broker.broker.ports import Store, StoredEntry
 from amqp_broker.broker.redelivery import Leases, Retries, retry_delay
@@ -37,11 +38,12 @@ _ADMITTED: Final = 2
 class Queue(Backlog):
     """owner: the connection an exclusive queue belongs to, else None. store_id: 0 unless durable.
 
-    definition: key of its definition in the store, b"" if it has none. host: the virtual host, None outside one.
-    features: what its arguments and policies come to; guarded, refuses, trims, ttl, seen, counts_deliveries: the
-    parts of them that the hot path asks for. leases: of deliveries that must come back; retries: what waits for its
-    next try. timed: some of its entries expire. last_used: when it was last used by somebody else than a consumer,
-    milliseconds.
+    consumers, active: those of its line, all and those with room. definition: key of its definition in the store,
+    b"" if it has none. host: the virtual host, None outside one.
+    features: what its arguments and policies come to; guarded, refuses, trims, tracks, ttl, seen and
+    counts_deliveries are the parts of them that the hot path asks for. leases: of deliveries that must come back;
+    retries: what waits for its next try. timed: some of its entries expire. last_used: when it was last used by
+    somebody else than a consumer, milliseconds.
     """
 
     __slots__ = (
@@ -54,7 +56,6 @@ class Queue(Backlog):
         "definition",
         "deleted",
         "durable",
-        "exclusive_consumer",
         "features",
         "guarded",
         "host",
@@ -62,7 +63,7 @@ class Queue(Backlog):
         "is_quorum",
         "last_used",
         "leases",
-        "mixed_priorities",
+        "line",
         "name",
         "owner",
         "refuses",
@@ -70,6 +71,7 @@ class Queue(Backlog):
         "seen",
         "single_active",
         "timed",
+        "tracks",
         "trims",
         "ttl",
         "unacked",
@@ -101,13 +103,13 @@ class Queue(Backlog):
         self.trims: bool = False
         self.ttl: int = NO_LIMIT
         self.timed: bool = False
+        self.tracks: bool = False
         self.last_used: int = 0
         self.unacked: int = 0
         self.incoming: dict[Binding, None] = {}
-        self.consumers: list[Consumer] = []
-        self.active: deque[Consumer] = deque()
-        self.exclusive_consumer: Consumer | None = None
-        self.mixed_priorities: bool = False
+        self.line: Line = Line()
+        self.consumers: list[Consumer] = self.line.consumers
+        self.active: deque[Consumer] = self.line.waiting
         single_active = arguments.get("x-single-active-consumer")
         self.single_active: bool = single_active is not None and single_active.value is True
 
@@ -118,25 +120,34 @@ class Queue(Backlog):
         self.last_used = self.clock.milliseconds
         if self._on_disk:
             first = self.store.read(self.store_id, self._on_disk_next, 1)
-            if first and first[0].expiry:
-                host.timetable.wake(self, first[0].expiry)
+            # What is over a limit goes when all is there again that its dead letters may go to.
+            self._watch(1 if self.trims else first[0].expiry if first else 0)
+        if self.seen is not None:
+            self.seen.take_in(self.headers(), self.clock.milliseconds)
         self._watch_disuse()
 
     def apply(self, features: QueueFeatures) -> None:
         """Work by these features from now on; what is over a new limit goes at once."""
+        if features.expires != self.features.expires:
+            self.last_used = self.clock.milliseconds
         self.features = features
         bounded = features.max_length != NO_LIMIT or features.max_length_bytes != NO_LIMIT
         self.trims = bounded and features.overflow == DROP_HEAD
         self.refuses = bounded and features.overflow != DROP_HEAD
         if not features.deduplicates:
             self.seen = None
-        elif self.seen is None:
+        elif self.seen is None or not self.seen.follows(features):
             self.seen = Seen(features)
+            if self.host is not None:
+                self.seen.take_in(self.headers(), self.clock.milliseconds)
         self.guarded = self.refuses or self.seen is not None
+        self.tracks = features.lease > 0 or self.seen is not None
+        if not features.lease:
+            self.leases.clear()
         self.counts_deliveries = features.delivery_limit != NO_LIMIT or self.is_quorum
         self.ttl = features.message_ttl
         self._watch_disuse()
-        if self.trims:
+        if self.trims and (self.host is not None or not self._on_disk):
             self._trim()
 
     # -- messages in
@@ -146,7 +157,8 @@ class Queue(Backlog):
 
         TAKEN, or REFUSED if it does not fit and is not to push others out.
         """
-        if self.guarded:
+        guarded = self.guarded
+        if guarded:
             outcome = self._look_at(message)
             if outcome != _ADMITTED:
                 return outcome
@@ -156,10 +168,12 @@ class Queue(Backlog):
         while active:
             consumer = active[0]
             if consumer.blocked:
-                self._turn_over(consumer)
+                self.line.turn_over(consumer)
                 continue
             if consumer.no_ack:
                 consumer.hand_over(message, False)  # noqa: FBT003  a keyword costs a dictionary
+                if guarded and self.seen is not None:
+                    self.seen.gone(message.header)
             else:
                 entry = QueueEntry(message, self, seq)
                 if self.ttl >= 0 or message.header.expiration is not None:
@@ -168,7 +182,7 @@ class Queue(Backlog):
                     self.store.put(self.store_id, entry)
                 self._deliver(consumer, entry)
             if len(active) > 1 or self.active[0].blocked:
-                self._turn_over(consumer)
+                self.line.turn_over(consumer)
             return TAKEN
         entry = QueueEntry(message, self, seq)
         if self.ttl >= 0 or message.header.expiration is not None:
@@ -187,32 +201,33 @@ class Queue(Backlog):
 
         failed: their consumer says that it could not do with them.
         """
-        features = self.features
-        limit = features.delivery_limit
+        self.unacked -= len(entries)
+        if self.deleted:
+            return
+        limit = self.features.delivery_limit
         exhausted: list[QueueEntry] = []
         returned: list[QueueEntry] = []
         for entry in entries:
             entry.consumer = None
             entry.deliveries += 1
-            if features.lease:
-                self.leases.settled(entry)
+            self.leases.settled(entry)
             if limit != NO_LIMIT and entry.deliveries > limit:
                 exhausted.append(entry)
-            elif not features.retry_type or not self._delay(entry, failed):
+            elif not self.features.retry_type or not self._delay(entry, failed):
                 returned.append(entry)
-        self.unacked -= len(entries)
-        if self.deleted:
-            return
         if exhausted:
             self._drop(exhausted, DELIVERY_LIMIT)
         if returned:
-            # As in RabbitMQ, what is over time or over a limit now goes before consumers are looked at.
-            self.put_back(returned)
-            if self.timed:
-                self._drop_expired()
-            if self.trims:
-                self._trim()
-            self.pump()
+            self._come_back(returned, failed)
+
+    def _come_back(self, entries: list[QueueEntry], failed: bool = False) -> None:
+        """As in RabbitMQ, what is over time or over a limit now goes before consumers are looked at."""
+        self.put_back(entries, failed)
+        if self.trims:
+            self._trim()
+        if self.timed:
+            self._drop_expired()
+        self.pump()
 
     # -- messages out
 
@@ -223,7 +238,7 @@ class Queue(Backlog):
         while active and self.available():
             consumer = active[0]
             if consumer.blocked:
-                self._turn_over(consumer)
+                self.line.turn_over(consumer)
                 continue
             entry = self.take()
             if entry.expiry and entry.expiry <= self.clock.milliseconds:
@@ -231,12 +246,15 @@ class Queue(Backlog):
                 expired.append(entry)
                 continue
             if consumer.no_ack:
-                consumer.hand_over(entry.message, entry.deliveries > 0)
+                if entry.deliveries:
+                    consumer.hand_over_again(entry)
+                else:
+                    consumer.hand_over(entry.message, False)  # noqa: FBT003
                 self._forget(entry)
             else:
                 self._deliver(consumer, entry)
             if len(active) > 1 or self.active[0].blocked:
-                self._turn_over(consumer)
+                self.line.turn_over(consumer)
         if self.timed:
             self._watch_head()
         if expired is not None:
@@ -262,7 +280,7 @@ class Queue(Backlog):
         self.unacked -= 1
         if entry.batch >= 0 and not self.deleted:
             self.store.delete(self.store_id, entry)
-        if self.leases or self.seen is not None:
+        if self.tracks:
             self._settled(entry)
 
     def _settled(self, entry: QueueEntry) -> None:
@@ -278,13 +296,17 @@ class Queue(Backlog):
             self._drop([entry], REJECTED)
 
     def purge(self) -> int:
-        """Drop what is ready (not what is unacknowledged); how many that was."""
-        count = self.ready_count()
+        """Drop what is ready or waits for its next try (not what is unacknowledged); how many that was."""
+        waiting = self.retries.entries()
+        count = self.ready_count() + len(waiting)
         if self._on_disk:
+            if self.seen is not None:
+                for header in self.stored_headers():
+                    self.seen.gone(header)
             last_seq = self._tail[0].seq - 1 if self._tail else self.next_seq - 1
             self.store.delete_range(self.store_id, self._on_disk_next, last_seq)
             self._on_disk = 0
-        for entry in self.resident():
+        for entry in self.resident() + waiting:
             self._forget(entry)
         self.clear()
         return count
@@ -300,11 +322,15 @@ class Queue(Backlog):
         self.unacked += 1
         if entry.batch >= 0 and entry.seq > self.watermark:
             self._mark_delivered(entry)
+        if self.tracks:
+            self._lease(entry)
+        consumer.deliver(entry)
+
+    def _lease(self, entry: QueueEntry) -> None:
         if self.features.lease and self.host is not None:
             due = self.clock.milliseconds + self.features.lease
             self.leases.add(entry, due)
             self.host.timetable.wake(self, due)
-        consumer.deliver(entry)
 
     def _mark_delivered(self, entry: QueueEntry) -> None:
         if entry.batch >= 0:
@@ -321,11 +347,8 @@ class Queue(Backlog):
         """The queue is gone: drop what it holds and cancel its consumers. `vhost` has removed it by now."""
         self.deleted = True
         self.clear()
-        self.active.clear()
-        consumers = self.consumers
-        self.consumers = []
-        for consumer in consumers:
-            consumer.waiting = False
+        self.leases = Leases()
+        for consumer in self.line.clear():
             consumer.cancelled()
 
     # -- what goes before its time
@@ -342,7 +365,7 @@ class Queue(Backlog):
         if not features.over_limit(self.ready_count() + 1, self.ready_bytes + message.header.body_size):
             return False
         if self.seen is not None:
-            self.seen.gone(message.header)
+            self.seen.forget(message.header)
         if features.overflow == REJECT_PUBLISH_DLX and self.host is not None:
             self.host.dead_letter(self, [message], MAXLEN)
         return True
@@ -394,14 +417,15 @@ class Queue(Backlog):
         if self.deleted:
             return
         self._drop_expired()
+        if self.trims:
+            self._trim()
         self._watch_head()
         self._watch_disuse()
         self._take_back(self.leases.overdue(now))
         due = self.retries.due(now)
         if due:
             due.sort(key=BY_SEQ)
-            self.put_back(due)
-            self.pump()
+            self._come_back(due)
         self._watch(self.retries.next_due())
         self._watch(self.leases.next_due())
 
@@ -440,16 +464,12 @@ class Queue(Backlog):
     def _watch_disuse(self) -> None:
         """Be deleted when nobody has used the queue for as long as it is to be kept (x-expires)."""
         expires = self.features.expires
-        host = self.host
-        if not expires or host is None or self.deleted:
+        if not expires or self.host is None or self.deleted or self.consumers:
             return
-        now = self.clock.milliseconds
-        if self.consumers:
-            self.last_used = now
-        if self.last_used + expires <= now:
-            host.expired(self)
+        if self.last_used + expires <= self.clock.milliseconds:
+            self.host.expired(self)
         else:
-            host.timetable.wake(self, self.last_used + expires)
+            self._watch(self.last_used + expires)
 
     def entry_of(self, stored: StoredEntry, header: ContentHeader) -> QueueEntry:
         message = Message(stored.address, header, stored.body)
@@ -460,30 +480,22 @@ class Queue(Backlog):
         if stored.expiry:
             self.timed = True
         entry.deliveries = stored.deliveries
-        if stored.seq <= self.watermark and not entry.deliveries:
-            entry.deliveries = 1
+        if stored.seq <= self.watermark:
+            entry.deliveries += 1
         return entry
 
     # -- consumers
 
     def add_consumer(self, consumer: Consumer) -> None:
         """Register a consumer; the caller lets it start with `activate` once its consume-ok is on its way."""
-        self.consumers.append(consumer)
-        if consumer.exclusive:
-            self.exclusive_consumer = consumer
-        self.mixed_priorities = any(other.priority != consumer.priority for other in self.consumers)
+        self.line.add(consumer)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """Take a consumer out. What it has unacknowledged stays so."""
-        if consumer not in self.consumers:
+        if not self.line.remove(consumer):
             return
-        self.consumers.remove(consumer)
         self.last_used = self.clock.milliseconds
-        if consumer is self.exclusive_consumer:
-            self.exclusive_consumer = None
-        if consumer.waiting:
-            self.active.remove(consumer)
-            consumer.waiting = False
+        self._watch_disuse()
         if self.single_active and self.consumers:
             self.activate(self.consumers[0])
 
@@ -492,24 +504,5 @@ class Queue(Backlog):
         if consumer.blocked or self.deleted:
             return
         if not consumer.waiting and (not self.single_active or consumer is self.consumers[0]):
-            self._join_line(consumer)
+            self.line.join(consumer)
         self.pump()
-
-    def _join_line(self, consumer: Consumer) -> None:
-        consumer.waiting = True
-        if not self.mixed_priorities:
-            self.active.append(consumer)
-            return
-        at = len(self.active)
-        while at and self.active[at - 1].priority < consumer.priority:
-            at -= 1
-        self.active.insert(at, consumer)
-
-    def _turn_over(self, consumer: Consumer) -> None:
-        """The consumer at the front was served: to the back of its line, or out of it if it is blocked."""
-        if not consumer.waiting:
-            return
-        self.active.popleft()
-        consumer.waiting = False
-        if not consumer.blocked:
-            self._join_line(consumer)

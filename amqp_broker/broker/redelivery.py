@@ -27,6 +27,9 @@ class Leases:
     def add(self, entry: QueueEntry, until: int) -> None:
         self._until[entry.seq] = (until, entry)
 
+    def clear(self) -> None:
+        self._until.clear()
+
     def settled(self, entry: QueueEntry) -> None:
         self._until.pop(entry.seq, None)
 
@@ -72,6 +75,9 @@ class Retries:
         while self._waiting and self._waiting[0][0] <= now:
             found.append(heappop(self._waiting)[2])
         return found
+
+    def entries(self) -> list[QueueEntry]:
+        return [entry for _, _, entry in self._waiting]
 
     def clear(self) -> None:
         self._waiting.clear()

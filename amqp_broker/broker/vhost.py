@@ -21,6 +21,7 @@ from amqp_broker.broker.arguments import (
     inequivalent,
     name_argument,
     queue_type,
+    with_default_type,
 )
 from amqp_broker.broker.dead_letters import Death, dead_letter, further_keys, goes_in_circles
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remembered, new_exchange
@@ -29,8 +30,9 @@ from amqp_broker.broker.host import QueueHost
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.parameters import Parameters
 from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
-from amqp_broker.broker.priority_queue import new_queue
 from amqp_broker.broker.queue import Queue
+from amqp_broker.broker.queue_types import new_queue
+from amqp_broker.broker.quorum_queue import check_conditional_delete, check_server_named
 from amqp_broker.broker.timetable import Timetable
 from amqp_broker.content.erlang import atom_term
 from amqp_broker.content.header import ContentHeader
@@ -415,6 +417,9 @@ class VirtualHost(QueueHost):
         if name.startswith(RESERVED_PREFIX):
             raise access_refused(f"queue name '{name}' contains reserved prefix '{RESERVED_PREFIX}*'")
         queue = self.queues.get(name) if name else None
+        if durable and not flags.auto_delete:
+            current = None if queue is None else queue.arguments
+            arguments = with_default_type(arguments, self.metadata.default_queue_type, current)
         if queue is not None:
             if queue.owner is not owner:
                 raise resource_locked(resource)
@@ -424,7 +429,9 @@ class VirtualHost(QueueHost):
             check_equivalent_arguments(names, resource, arguments, queue.arguments)
             queue.used()
             return queue
-        name = name or self._generated_name()
+        if not name:
+            check_server_named(arguments)
+            name = self._generated_name()
         name_argument("x-dead-letter-exchange", resource, arguments)
         resource = queue_in(name, self.name)
         check_queue_arguments(resource, arguments)
@@ -444,8 +451,9 @@ class VirtualHost(QueueHost):
     def delete_queue(self, queue: Queue, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue with its bindings and messages; how many messages were ready.
 
-        Its consumers are cancelled. Raises SoftError 406 if it is in use or not empty.
+        Its consumers are cancelled. Raises SoftError 406 if in use or not empty, HardError 540 for a quorum queue.
         """
+        check_conditional_delete(queue, if_unused, if_empty)
         resource = queue_in(queue.name, self.name)
         if if_empty and queue.ready_count():
             raise precondition_failed(resource + " not empty")

@@ -101,3 +101,58 @@ def check_config(
 
 
 app.command()(perf)
+
+definitions: Final = typer.Typer(
+    help="Read and write definitions files, as RabbitMQ exports them, for a broker that is not running.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+app.add_typer(definitions, name="definitions")
+
+_Config = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")
+]
+_DataDirectory = Annotated[
+    str | None, typer.Option("--data-dir", metavar="DIR", help=options()["data.directory"].summary + ".")
+]
+_VirtualHost = Annotated[
+    str | None,
+    typer.Option("--vhost", metavar="NAME", help="Where to put what names no virtual host itself."),
+]
+
+
+@definitions.command("export")
+def export_definitions(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write; - for standard output.")],
+    config: _Config = None,
+    data_dir: _DataDirectory = None,
+) -> None:
+    """Write the definitions that a stopped broker's data directory holds."""
+    from amqp_broker.cli.definitions import run_export
+
+    raise typer.Exit(run_export(file, {"--config": config, "--data-dir": data_dir}))
+
+
+@definitions.command("import")
+def import_definitions(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to load; - for standard input.")],
+    config: _Config = None,
+    data_dir: _DataDirectory = None,
+    vhost: _VirtualHost = None,
+) -> None:
+    """Load a file into a stopped broker's data directory: all of it, or nothing if something is wrong with it."""
+    from amqp_broker.cli.definitions import run_import
+
+    raise typer.Exit(run_import(file, {"--config": config, "--data-dir": data_dir}, vhost))
+
+
+@definitions.command("check")
+def check_definitions(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to check; - for standard input.")],
+    config: _Config = None,
+    vhost: _VirtualHost = None,
+) -> None:
+    """Say everything that keeps a file from being loaded into a new broker, each with its place in the file."""
+    from amqp_broker.cli.definitions import run_check
+
+    raise typer.Exit(run_check(file, {"--config": config}, vhost))

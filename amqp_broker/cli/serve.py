@@ -26,11 +26,14 @@ def run_serve(flags: Mapping[str, str | None]) -> int:
 
 def serve(config: Config) -> int:
     """Serve with this configuration until told to stop; returns the exit status."""
+    from amqp_broker.definitions import InvalidDefinitions
     from amqp_broker.server.main import run
     from amqp_broker.store.errors import StoreError
 
     try:
         return run(config)
+    except InvalidDefinitions as error:
+        return max(fail(f"{config.data.load_definitions}: {problem}") for problem in error.problems)
     except (ConfigError, StoreError) as error:
         return fail(str(error))
     except OSError as error:

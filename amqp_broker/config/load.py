@@ -30,6 +30,8 @@ FOREIGN_NAMES: Final[Mapping[str, str]] = {
     "vm_memory_high_watermark.relative": "limits.memory_high_watermark_relative",
     "vm_memory_high_watermark.absolute": "limits.memory_high_watermark_absolute",
     "disk_free_limit.absolute": "limits.disk_free_limit",
+    "management.load_definitions": "data.load_definitions",
+    "definitions.local.path": "data.load_definitions",
     "log.console.level": "log.level",
     "log.file.level": "log.level",
     "port": "listeners.tcp",

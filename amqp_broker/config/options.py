@@ -190,6 +190,15 @@ class Data(Section, frozen=True, kw_only=True):
             child process may be started; it costs throughput and confirm latency under load.""",
         ),
     ] = "process"
+    load_definitions: Annotated[
+        str,
+        Option(
+            Text(),
+            """A file of definitions, in RabbitMQ's JSON, that is loaded at every start and again on SIGHUP:
+            virtual hosts, users, policies, queues and the like. What is there already is changed or kept,
+            never removed. A file with a mistake changes nothing, and stops a start. "" loads none.""",
+        ),
+    ] = ""
 
 
 class Permissions(Section, frozen=True, kw_only=True):
@@ -375,6 +384,15 @@ class Limits(Section, frozen=True, kw_only=True):
             once a minute.""",
         ),
     ] = 1800.0
+    quorum_delivery_limit: Annotated[
+        int,
+        Option(
+            Integer(-1, 2**31 - 1, "deliveries"),
+            """How often a quorum queue delivers a message again before it becomes a dead letter, where neither
+            an argument nor a policy says so. -1 sets no limit, as RabbitMQ 3 does; RabbitMQ 4 has 20. A
+            message that becomes a dead letter is lost if its queue has no dead letter exchange.""",
+        ),
+    ] = -1
     memory_high_watermark_relative: Annotated[
         float,
         Option(

@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status.
+    """Serve until SIGTERM or SIGINT; returns the exit status. SIGHUP loads the definitions again.
 
-    Raises StoreError or OSError for a data directory or an address that cannot be used.
+    Raises StoreError, OSError or InvalidDefinitions for what of the configuration cannot be used.
     """
     set_up_logging(config.log)
     return anyio.run(_serve, config, backend_options={"use_uvloop": _has_uvloop()})
@@ -37,7 +37,7 @@ def _has_uvloop() -> bool:
 
 async def _serve(config: Config) -> int:
     # Signals first: from here on a broker that is told to stop does so in good order.
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         server = Server(config)
         try:
             await server.bind()
@@ -48,6 +48,9 @@ async def _serve(config: Config) -> int:
                 tasks.start_soon(_run_until_stopped, server.run, tasks.cancel_scope)
                 stopping = False
                 async for number in signals:
+                    if number == signal.SIGHUP:
+                        server.reload_definitions()
+                        continue
                     if stopping:
                         os._exit(128 + number)
                     stopping = True

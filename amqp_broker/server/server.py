@@ -18,10 +18,12 @@ import anyio
 
 from amqp_broker.broker.broker import Broker, Recovered
 from amqp_broker.config import Config
+from amqp_broker.definitions import InvalidDefinitions
 from amqp_broker.server.alarms import Watch
 from amqp_broker.server.blocks import Blocks
 from amqp_broker.server.client import Client
 from amqp_broker.server.commits import Commits
+from amqp_broker.server.definitions import load_definitions, log_loaded, log_refused
 from amqp_broker.server.garbage import Garbage
 from amqp_broker.server.setup import add_default_user, session_settings
 from amqp_broker.server.wakefulness import Wakefulness
@@ -88,11 +90,15 @@ class Server:
         )
 
     async def open(self) -> Recovered:
-        """Bring back what was durable. Raises StoreError."""
+        """Bring back what was durable and load the configured definitions.
+
+        Raises StoreError, InvalidDefinitions, or OSError for a file that cannot be read.
+        """
         await self._carrier.start()
         started = self._commits.timer.begin_turn()
-        found = self.broker.recover(was_killed=self._directory.was_killed)
+        self.broker.quorum_delivery_limit = self.config.limits.quorum_delivery_limit
         add_default_user(self.broker, self.config)
+        found = self.broker.recover(was_killed=self._directory.was_killed)
         _log.info(
             "recovered %d queues with %d messages, %d exchanges and %d bindings in %.2f s",
             found.queues,
@@ -101,7 +107,21 @@ class Server:
             found.bindings,
             monotonic() - started,
         )
+        if self.config.data.load_definitions:
+            log_loaded(self.config, load_definitions(self.broker, self.config))
         return found
+
+    def reload_definitions(self) -> None:
+        """Load the file of definitions again, in a turn of its own. One with a mistake changes nothing."""
+        if not self.config.data.load_definitions:
+            _log.info("nothing to load again: data.load_definitions names no file")
+            return
+        self._commits.timer.begin_turn()
+        try:
+            log_loaded(self.config, load_definitions(self.broker, self.config))
+        except (InvalidDefinitions, OSError) as error:
+            log_refused(self.config, error)
+        self._commits.finish_turn()
 
     async def bind(self) -> None:
         """Take the configured addresses. Raises OSError naming the address that cannot be had."""

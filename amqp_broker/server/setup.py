@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from amqp_broker import build_info
 from amqp_broker.broker.access import Permission, User
 from amqp_broker.broker.broker import Broker
+from amqp_broker.broker.passwords import hash_password
 from amqp_broker.config import Config
 from amqp_broker.content.table import Field, table_of
 from amqp_broker.session.settings import SessionSettings
@@ -64,7 +65,7 @@ def session_settings(config: Config) -> SessionSettings:
 def add_default_user(broker: Broker, config: Config) -> None:
     auth = config.auth
     vhost = broker.add_vhost(auth.default_vhost)
-    user = User(auth.default_user, auth.default_pass, list(auth.default_user_tags))
+    user = User(auth.default_user, hash_password(auth.default_pass), list(auth.default_user_tags))
     permissions = auth.default_permissions
     broker.permit(user, vhost.name, Permission(permissions.configure, permissions.write, permissions.read))
     broker.add_user(user)

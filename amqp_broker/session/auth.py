@@ -6,7 +6,6 @@ learns nothing from it.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from typing import Final
 
@@ -56,8 +55,6 @@ def login(broker: Broker, mechanism: str, response: bytes) -> User:
         raise MalformedResponse(f"unknown authentication mechanism '{mechanism}'")
     name, password = read_response(response)
     user = broker.users.get(name.decode("utf-8", "surrogateescape"))
-    expected = b"" if user is None else user.password.encode()
-    matches = hmac.compare_digest(expected, password)
-    if user is None or not expected or not matches:
+    if user is None or not user.password.is_of(password):
         raise LoginRefused(f"user '{name.decode('utf-8', 'replace')}' - invalid credentials")
     return user

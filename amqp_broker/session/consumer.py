@@ -17,7 +17,7 @@ from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
-from amqp_broker.session.properties import redelivered, visible
+from amqp_broker.session.properties import counted, visible
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import (
     FRAME_BODY,
@@ -82,15 +82,18 @@ class ChannelConsumer(Consumer):
         self.unacked += 1
         channel.prefetched += 1
         if entry.deliveries:
-            self.hand_over(redelivered(entry), True)  # noqa: FBT003  a keyword costs a dictionary
+            self.hand_over_again(entry)
         else:
-            self.hand_over(entry.message, False)  # noqa: FBT003
+            self.hand_over(entry.message, False)  # noqa: FBT003  a keyword costs a dictionary
         channel.unacked[channel.delivery_tag] = entry
         if self.unacked == self.prefetch:
             self.blocked = True
         if channel.prefetch and channel.prefetched >= channel.prefetch:
             channel.served_last = self
             channel.block_consumers()
+
+    def hand_over_again(self, entry: QueueEntry) -> None:
+        self.hand_over(counted(entry), redelivered=True)
 
     def hand_over(self, message: Message, redelivered: bool) -> None:
         """Next step: `Client.flush`, at the end of the turn."""

@@ -13,14 +13,16 @@ from pamqp import commands
 from pamqp.base import Frame as Method
 
 from amqp_broker.broker.access import READ
+from amqp_broker.broker.arguments import check_consumer_arguments, queue_type
 from amqp_broker.broker.consumer import Consumer
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.queue import Queue
-from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
+from amqp_broker.broker.quorum_queue import check_get, check_shared_prefetch
+from amqp_broker.content.table import Field
 from amqp_broker.errors import access_refused, not_allowed, not_implemented, precondition_failed, queue_in
 from amqp_broker.session.consumer import ChannelConsumer
 from amqp_broker.session.names import generated_id, generated_tag
-from amqp_broker.session.properties import REPLY_QUEUE, redelivered, visible
+from amqp_broker.session.properties import REPLY_QUEUE, counted, visible
 from amqp_broker.session.transaction import ACKED, REJECTED, REQUEUED, HeldSettlement
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
@@ -67,7 +69,8 @@ def flow(channel: Channel, method: Method) -> None:
 def consume(channel: Channel, method: Method) -> None:
     """Register a consumer. Its deliveries start after its consume-ok.
 
-    Raises SoftError 403, 404, 405, 406; HardError 530 for a consumer tag in use on the channel.
+    Raises SoftError 403, 404, 405, 406; HardError 530 for a consumer tag in use on the channel, 540 for a quorum queue
+    if the channel's consumers share a prefetch.
     """
     assert isinstance(method, commands.Basic.Consume)
     name = channel.queue_name(method.queue)
@@ -80,9 +83,11 @@ def consume(channel: Channel, method: Method) -> None:
     else:
         channel.user.check_queue(READ, name, channel.vhost.name)
         queue = channel.vhost.queue(name, channel.connection)
-    _check_consumer_arguments(queue, arguments)
+    check_consumer_arguments(queue_in(queue.name, queue.vhost_name), queue_type(queue.arguments), arguments)
     exclusive = bool(method.exclusive)
     _check_exclusive(queue, exclusive)
+    if channel.prefetch:
+        check_shared_prefetch(queue)
     settings = channel.connection.settings
     if settings.consumer_max and len(channel.consumers) >= settings.consumer_max:
         raise not_allowed(f"reached maximum ({settings.consumer_max}) of consumers per channel")
@@ -99,7 +104,7 @@ def consume(channel: Channel, method: Method) -> None:
 
 
 def _check_exclusive(queue: Queue, exclusive: bool) -> None:
-    if queue.exclusive_consumer is not None or (exclusive and (queue.consumers or queue.single_active)):
+    if queue.line.exclusive is not None or (exclusive and (queue.consumers or queue.single_active)):
         raise access_refused(f"{queue_in(queue.name, queue.vhost_name)} in exclusive use")
 
 
@@ -115,20 +120,6 @@ def _reply_queue(channel: Channel, no_ack: bool) -> Queue:
     vhost.add_queue(queue)
     channel.reply_queue = queue
     return queue
-
-
-def _check_consumer_arguments(queue: Queue, arguments: dict[str, Field]) -> None:
-    resource = queue_in(queue.name, queue.vhost_name)
-    if "x-stream-offset" in arguments:
-        raise precondition_failed(
-            f"invalid arg 'x-stream-offset' for {resource} of queue type rabbit_classic_queue"
-        )
-    priority = arguments.get("x-priority")
-    if priority is not None and priority.kind not in INTEGER_KINDS:
-        resource = queue_in(queue.name, queue.vhost_name)
-        raise precondition_failed(
-            f"invalid arg 'x-priority' for {resource}: \"expected integer, got {TYPE_NAMES[priority.kind]}\""
-        )
 
 
 def cancel(channel: Channel, method: Method) -> None:
@@ -151,12 +142,14 @@ def get(channel: Channel, method: Method) -> None:
     name = channel.queue_name(method.queue)
     channel.user.check_queue(READ, name, channel.vhost.name)
     queue = channel.vhost.queue(name, channel.connection)
+    check_get(queue)
     entry = queue.get()
     if entry is None:
         channel.reply(commands.Basic.GetEmpty())
         return
     channel.delivery_tag += 1
-    message = redelivered(entry) if entry.deliveries else entry.message
+    # A quorum queue tells the count to basic.get also when it is 0.
+    message = counted(entry) if entry.deliveries or queue.is_quorum else entry.message
     channel.send_payload(
         b"\x00\x3c\x00\x47"
         + channel.delivery_tag.to_bytes(8, "big")
@@ -266,7 +259,10 @@ def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int
 
 
 def requeue(entries: list[QueueEntry], failed: bool = False) -> None:
-    """Give entries back to their queues, each queue's in one go and in order. failed: as for `Queue.requeue`."""
+    """Give entries back to their queues, each queue's in one go and in order. failed: as for `Queue.requeue`.
+
+    entries: in the order of their tags. A quorum queue has no other order for what comes back.
+    """
     by_queue: dict[Queue, list[QueueEntry]] = {}
     for entry in entries:
         queue = entry.queue
@@ -275,7 +271,8 @@ def requeue(entries: list[QueueEntry], failed: bool = False) -> None:
         else:
             by_queue[queue] = [entry]
     for queue, returned in by_queue.items():
-        returned.sort(key=_BY_SEQ)
+        if not queue.is_quorum:
+            returned.sort(key=_BY_SEQ)
         queue.requeue(returned, failed)
 
 

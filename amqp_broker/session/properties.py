@@ -119,11 +119,14 @@ def visible(header: ContentHeader) -> ContentHeader:
     return with_headers(header, headers)
 
 
-def redelivered(entry: QueueEntry) -> Message:
-    """The message of an entry that has come back, with the number of times if its queue counts them."""
+def counted(entry: QueueEntry) -> Message:
+    """The message of an entry, with the number of times it has come back if its queue counts them.
+
+    As in RabbitMQ, a header that is added puts all of them in the order of their names.
+    """
     message = entry.message
     if not entry.queue.counts_deliveries:
         return message
-    headers = dict(message.header.headers())
-    headers[DELIVERY_COUNT] = Field("l", entry.deliveries)
+    headers = message.header.headers() | {DELIVERY_COUNT: Field("l", entry.deliveries)}
+    headers = {name: headers[name] for name in sorted(headers)}
     return Message(message.address, with_headers(message.header, headers), message.body, message.chunks)

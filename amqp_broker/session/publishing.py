@@ -181,7 +181,7 @@ def tx_commit(channel: Channel, method: Method) -> None:
         entry.queue.reject(entry)
     channel.release(touched)
     if requeued:
-        requeue(requeued)
+        requeue(requeued, failed=True)
     refused = False
     for held in transaction.publishes:
         for queue in held.queues:

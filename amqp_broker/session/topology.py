@@ -113,6 +113,7 @@ def queue_declare(channel: Channel, method: Method) -> None:
     durable = False
     if method.passive or name.startswith(REPLY_QUEUE + "."):
         queue = vhost.queue(name, channel.connection)
+        queue.used()
     else:
         arguments = cast("dict[str, Field]", method.arguments)
         channel.user.check_queue(CONFIGURE, name, vhost.name)

@@ -109,8 +109,9 @@ class LedgerStore(Store):
                 continue
             size = sum(len(record.body) for record in kept.values())
             watermark = self.disk.watermarks.get(queue_id, 0)
-            queues[queue_id] = StoredQueue(min(kept), max(kept), len(kept), size, watermark)
-            self._last_seq[queue_id] = max(kept)
+            last_seq = max(watermark, *kept)
+            queues[queue_id] = StoredQueue(min(kept), last_seq, len(kept), size, watermark)
+            self._last_seq[queue_id] = last_seq
             self._places |= {(queue_id, seq) for seq in kept}
         for queue_id, watermark in self.disk.watermarks.items():
             if queue_id not in queues:

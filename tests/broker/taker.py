@@ -51,6 +51,7 @@ class Taker(Consumer):
         if entry not in self.held:
             return False
         self.held.remove(entry)
+        self.resume()
         return True
 
     def cancelled(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amqp_broker.broker.access import CONFIGURE, MOST_VERDICTS, READ, WRITE, Permission, User
+from amqp_broker.broker.passwords import hash_password
 from amqp_broker.errors import SoftError
 
 
@@ -47,7 +48,7 @@ def test_verdicts_are_remembered_but_not_without_end() -> None:
 
 @pytest.fixture
 def user() -> User:
-    user = User("alice", "secret", [])
+    user = User("alice", hash_password("secret"), [])
     user.permissions["/"] = Permission("^own", "^(own|amq\\.default)", "^own")
     return user
 

@@ -216,9 +216,9 @@ def test_a_removed_consumer_gets_nothing_more(queue: Queue) -> None:
 
 def test_an_exclusive_consumer_is_noted_while_it_is_there(queue: Queue) -> None:
     taker = Taker(queue, exclusive=True).start()
-    assert queue.exclusive_consumer is taker
+    assert queue.line.exclusive is taker
     queue.remove_consumer(taker)
-    assert queue.exclusive_consumer is None
+    assert queue.line.exclusive is None
 
 
 # -- purge and delete

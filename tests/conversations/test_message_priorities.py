@@ -36,9 +36,8 @@ def publish_all(channel: Channel, queue: str, messages: str, **properties: Any) 
     """Messages written as "a0 b5 c": a body, and its priority unless it has none."""
     for message in messages.split():
         body, priority = message[0], message[1:]
-        channel.publish(
-            body, routing_key=queue, **properties, **({"priority": int(priority)} if priority else {})
-        )
+        given: dict[str, Any] = {"priority": int(priority)} if priority else {}
+        channel.publish(body, routing_key=queue, **properties, **given)
 
 
 # who goes first

@@ -79,7 +79,8 @@ def test_the_shorter_of_both_times_counts(
     dies: bool,
 ) -> None:
     queue = with_ttl(ttl, dead)
-    channel.publish("m", routing_key=queue, **({} if expiration is None else {"expiration": expiration}))
+    properties: dict[str, Any] = {} if expiration is None else {"expiration": expiration}
+    channel.publish("m", routing_key=queue, **properties)
     if dies:
         assert channel.arrivals(dead, 1) == ["m"]
         assert channel.counts(queue) == (0, 0)
@@ -157,7 +158,7 @@ def test_the_expiration_is_delivered_as_it_was_published(
     channel: Channel, with_ttl: Callable[..., str], expiration: str | None
 ) -> None:
     queue = with_ttl(30000)
-    properties = {} if expiration is None else {"expiration": expiration}
+    properties: dict[str, Any] = {} if expiration is None else {"expiration": expiration}
     channel.publish("m", routing_key=queue, **properties)
     assert channel.arrival(queue).properties == properties
 
@@ -321,14 +322,14 @@ def test_a_queue_whose_messages_have_all_expired_is_empty(
 @pytest.fixture(params=["ttl", "expiration", "both"])
 def at_once(
     request: pytest.FixtureRequest, with_ttl: Callable[..., str], dead: str
-) -> tuple[str, dict[str, str]]:
+) -> tuple[str, dict[str, Any]]:
     """A queue, and the properties of a message that may not wait in it."""
     queue = with_ttl(None if request.param == "expiration" else 0, dead)
     return queue, {} if request.param == "ttl" else {"expiration": "0"}
 
 
 def test_without_a_consumer_a_message_that_may_not_wait_dies(
-    channel: Channel, at_once: tuple[str, dict[str, str]], dead: str
+    channel: Channel, at_once: tuple[str, dict[str, Any]], dead: str
 ) -> None:
     queue, properties = at_once
     channel.publish("m", routing_key=queue, **properties)
@@ -337,7 +338,7 @@ def test_without_a_consumer_a_message_that_may_not_wait_dies(
 
 
 def test_a_consumer_that_waits_gets_a_message_that_may_not_wait(
-    channel: Channel, client: Client, at_once: tuple[str, dict[str, str]], dead: str
+    channel: Channel, client: Client, at_once: tuple[str, dict[str, Any]], dead: str
 ) -> None:
     queue, properties = at_once
     consumer = client.channel()
@@ -356,7 +357,7 @@ def test_a_consumer_that_waits_gets_a_message_that_may_not_wait(
 
 
 def test_a_consumer_that_is_full_does_not_save_a_message_that_may_not_wait(
-    channel: Channel, client: Client, at_once: tuple[str, dict[str, str]], dead: str
+    channel: Channel, client: Client, at_once: tuple[str, dict[str, Any]], dead: str
 ) -> None:
     queue, properties = at_once
     consumer = client.channel()
@@ -373,7 +374,7 @@ def test_a_consumer_that_is_full_does_not_save_a_message_that_may_not_wait(
 
 
 def test_a_message_that_may_not_wait_dies_when_it_is_requeued_though_a_consumer_waits(
-    channel: Channel, client: Client, at_once: tuple[str, dict[str, str]], dead: str
+    channel: Channel, client: Client, at_once: tuple[str, dict[str, Any]], dead: str
 ) -> None:
     queue, properties = at_once
     consumer = client.channel()
@@ -387,7 +388,7 @@ def test_a_message_that_may_not_wait_dies_when_it_is_requeued_though_a_consumer_
 
 @pytest.mark.parametrize("waiting", [True, False])
 def test_a_message_that_may_not_wait_is_confirmed_either_way(
-    channel: Channel, client: Client, at_once: tuple[str, dict[str, str]], waiting: bool
+    channel: Channel, client: Client, at_once: tuple[str, dict[str, Any]], waiting: bool
 ) -> None:
     queue, properties = at_once
     if waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -229,15 +230,133 @@ def test_a_dead_letter_exchange_that_is_no_string_is_refused(
     )
 
 
-@pytest.mark.parametrize("key", ["x-delivery-limit", "x-quorum-initial-group-size", "x-max-age"])
-def test_an_argument_of_another_queue_type_is_refused(channel: Channel, names: Names, key: str) -> None:
+OF_ANOTHER_TYPE: list[tuple[str, str]] = [
+    ("classic", "x-quorum-initial-group-size"),
+    ("classic", "x-max-in-memory-length"),
+    ("classic", "x-dead-letter-strategy"),
+    ("classic", "x-queue-leader-locator"),
+    ("classic", "x-max-age"),
+    ("quorum", "x-max-priority"),
+    ("quorum", "x-queue-mode"),
+    ("quorum", "x-queue-version"),
+    ("quorum", "x-queue-master-locator"),
+    ("quorum", "x-stream-max-segment-size-bytes"),
+]
+
+
+@pytest.mark.parametrize(("kind", "key"), OF_ANOTHER_TYPE)
+def test_an_argument_of_another_queue_type_is_refused(
+    channel: Channel, names: Names, kind: str, key: str
+) -> None:
     queue = names.queue()
-    channel.send("queue.declare", queue=queue, arguments={key: 3})
+    arguments = {"x-queue-type": kind, key: 3}
+    channel.send("queue.declare", queue=queue, durable=True, arguments=arguments)
     channel.refuses(
         406,
-        f"invalid arg '{key}' for queue '{queue}' in vhost '/' of queue type rabbit_classic_queue",
+        f"invalid arg '{key}' for queue '{queue}' in vhost '/' of queue type rabbit_{kind}_queue",
         "queue.declare",
     )
+
+
+def test_a_classic_queue_has_a_delivery_limit(
+    channel: Channel, names: Names, differs_from_rabbitmq: Callable[..., Any]
+) -> None:
+    queue = names.queue()
+    channel.send("queue.declare", queue=queue, arguments={"x-delivery-limit": 3})
+    refusal = (
+        f"invalid arg 'x-delivery-limit' for queue '{queue}' in vhost '/' of queue type rabbit_classic_queue"
+    )
+    differs_from_rabbitmq(
+        "poison messages are no speciality of quorum queues",
+        rabbitmq=lambda: channel.refuses(406, refusal, "queue.declare"),
+        ours=lambda: channel.expect("queue.declare-ok"),
+    )()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"x-queue-type": "nope", "x-expires": -1}, "x-queue-type"),
+        ({"x-max-length": -1, "x-expires": -1}, "x-expires"),
+        ({"x-overflow": "nope", "x-max-length": -1, "x-message-ttl": -1}, "x-message-ttl"),
+        ({"x-max-age": 3, "x-max-length": -1}, "x-max-length"),
+        ({"x-queue-type": "quorum", "x-max-priority": "high", "x-max-length": -1}, "x-max-length"),
+        ({"x-quorum-initial-group-size": 3, "x-max-age": 3}, "x-quorum-initial-group-size"),
+        ({"x-max-age": 3, "x-quorum-initial-group-size": 3}, "x-max-age"),
+    ],
+    ids=str,
+)
+def test_of_several_bad_arguments_one_is_told(
+    channel: Channel, names: Names, arguments: dict[str, Any], told: str
+) -> None:
+    channel.send("queue.declare", queue=names.queue(), durable=True, arguments=arguments)
+    close = channel.receive()
+    assert close["reply_text"].startswith(f"PRECONDITION_FAILED - invalid arg '{told}' for queue")
+    channel.send("channel.close-ok")
+    channel.open()
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({}, "non-durable"),
+        ({"durable": True, "exclusive": True}, "exclusive-owner"),
+        ({"durable": True, "auto_delete": True}, "auto-delete"),
+        ({"exclusive": True}, "exclusive-owner"),
+        ({"auto_delete": True, "exclusive": True}, "auto-delete"),
+    ],
+    ids=str,
+)
+def test_a_quorum_queue_is_durable_and_shared(
+    channel: Channel, names: Names, flags: dict[str, bool], complaint: str
+) -> None:
+    queue = names.queue()
+    channel.send("queue.declare", queue=queue, arguments={"x-queue-type": "quorum"}, **flags)
+    channel.refuses(406, f"invalid property '{complaint}' for queue '{queue}' in vhost '/'", "queue.declare")
+    assert is_gone(channel, queue)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("x-quorum-initial-group-size", 0, "{value_zero,0}"),
+        ("x-quorum-initial-group-size", -1, "{value_negative,-1}"),
+        ("x-quorum-initial-group-size", "a", '"expected integer, got longstr"'),
+        ("x-max-in-memory-length", -1, "{value_negative,-1}"),
+        ("x-max-in-memory-bytes", "x", '"expected integer, got longstr"'),
+        ("x-dead-letter-strategy", "twice", "invalid_dlx_strategy"),
+        ("x-dead-letter-strategy", 1, "{unacceptable_type,signedint}"),
+        ("x-queue-leader-locator", "here", "invalid_queue_locator_arg"),
+        ("x-queue-leader-locator", 1, "{unacceptable_type,signedint}"),
+    ],
+)
+def test_an_argument_of_a_quorum_queue_that_makes_no_sense_is_refused(
+    channel: Channel, names: Names, key: str, value: Any, complaint: str
+) -> None:
+    queue = names.queue()
+    arguments = {"x-queue-type": "quorum", key: value}
+    channel.send("queue.declare", queue=queue, durable=True, arguments=arguments)
+    channel.refuses(
+        406, f"invalid arg '{key}' for queue '{queue}' in vhost '/': {complaint}", "queue.declare"
+    )
+
+
+def test_arguments_are_compared_in_the_order_of_the_table(channel: Channel, names: Names) -> None:
+    queue = channel.declare(names.queue(), arguments={"x-max-length": 10, "x-expires": 600000})
+    arguments = {"x-max-length": 11, "x-expires": 600001}
+    channel.send("queue.declare", queue=queue, arguments=arguments)
+    channel.refuses(
+        406,
+        f"inequivalent arg 'x-expires' for queue '{queue}' in vhost '/': received '600001' but current is "
+        f"'600000'",
+        "queue.declare",
+    )
+
+
+def test_an_argument_of_another_type_is_not_compared(channel: Channel, names: Names) -> None:
+    queue = channel.declare(names.queue(), arguments={"x-max-length": 10})
+    arguments = {"x-max-length": 10, "x-max-age": "1h"}
+    assert channel.call("queue.declare", queue=queue, arguments=arguments)["queue"] == queue
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_messages_of_every_delivery_mode_are_confirmed_and_kept(
 ) -> None:
     channel.call("confirm.select")
     queue = quorum()
-    properties = {} if mode is None else {"delivery_mode": mode}
+    properties: dict[str, Any] = {} if mode is None else {"delivery_mode": mode}
     for number in range(20):
         channel.publish(str(number), routing_key=queue, mandatory=True, **properties)
     assert channel.outcomes(20) == ["ack"] * 20
@@ -582,7 +582,7 @@ def test_messages_die_as_in_a_classic_queue(
     quorum: Declare,
     dead: str,
     arguments: dict[str, int],
-    properties: dict[str, str],
+    properties: dict[str, Any],
     why: str,
 ) -> None:
     channel.call("confirm.select")

@@ -85,7 +85,8 @@ class Ledger:
     """All queues and transactions of one round.
 
     moves: pairs of queues between which a client moves messages, each move a publish and an acknowledgement
-    in one transaction. copies: groups of queues that get every message of an exchange.
+    in one transaction. deaths: pairs of a queue and the one its dead letters go to. copies: groups of queues that
+    get every message of an exchange.
     """
 
     def __init__(self, queues: Iterable[str]) -> None:
@@ -93,16 +94,18 @@ class Ledger:
         self.transactions: list[Transaction] = []
         self.moved: set[Message] = set()
         self.moves: list[tuple[str, str]] = []
+        self.deaths: list[tuple[str, str]] = []
         self.copies: list[tuple[str, ...]] = []
 
     def problems(self, left: dict[str, list[Message]]) -> list[str]:
         """What contradicts the promises; nothing if all is well. `left`: queue -> messages in its order."""
-        targets = {target for _, target in self.moves}
-        sources = {source for source, _ in self.moves}
+        paired = {name for pair in (*self.moves, *self.deaths) for name in pair}
         found: list[str] = []
         for name, queue in self.queues.items():
-            if name not in targets and name not in sources:
+            if name not in paired:
                 found += queue.problems(left[name])
+        for source, dead in self.deaths:
+            found += self.queues[source].problems([*left[dead], *left[source]])
         found += self._move_problems(left)
         found += self._transaction_problems(left)
         found += self._copy_problems(left)

@@ -7,9 +7,10 @@ judge: that is the ledger's business. A client that fails while the broker lives
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import aio_pika
 from aio_pika import DeliveryMode, ExchangeType, Message
@@ -22,7 +23,18 @@ SINGLE, WINDOW, COPY, TX, MOVED, BARRIER = "single", "window", "copy", "tx", "mo
 COPIES: Final = ("copy.consumed", "copy.kept.1", "copy.kept.2")
 TRANSACTED: Final = ("tx.moved from", "tx.kept.1", "tx.kept.2")
 MOVED_TO: Final = "tx.moved to"
-QUEUES: Final = (SINGLE, WINDOW, *COPIES, *TRANSACTED, MOVED_TO)
+REJECTED, LIMITED = "rejected", "limited"
+DEATHS: Final = ((REJECTED, "rejected.dead"), (LIMITED, "limited.dead"))
+QUEUES: Final = (SINGLE, WINDOW, *COPIES, *TRANSACTED, MOVED_TO, *DEATHS[0], *DEATHS[1])
+ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
+    REJECTED: {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "rejected.dead"},
+    LIMITED: {
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "limited.dead",
+        "x-max-length": 5,
+        "x-max-length-bytes": 100_000,
+    },
+}
 FAN: Final = "fan"
 WINDOW_SIZE: Final = 40
 BIG: Final = 300_000
@@ -49,6 +61,7 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         ledger.moves = [(TRANSACTED[0], MOVED_TO)]
         ledger.copies = [COPIES[1:]]
+        ledger.deaths = list(DEATHS)
 
     async def _connect(self) -> AbstractConnection:
         connection = await aio_pika.connect(self._url)
@@ -59,7 +72,7 @@ class Load:
         channel = await (await self._connect()).channel()
         exchange = await channel.declare_exchange(FAN, ExchangeType.FANOUT, durable=True)
         for name in (*QUEUES, BARRIER):
-            queue = await channel.declare_queue(name, durable=True)
+            queue = await channel.declare_queue(name, durable=True, arguments=ARGUMENTS.get(name))
             if name in COPIES:
                 await queue.bind(exchange)
 
@@ -70,6 +83,9 @@ class Load:
             self._publish_to_all,
             self._publish_transactions,
             self._move,
+            lambda: self._publish_to_die(REJECTED),
+            lambda: self._publish_to_die(LIMITED),
+            self._reject,
             lambda: self._consume(SINGLE),
             lambda: self._consume(WINDOW),
             lambda: self._consume(COPIES[0]),
@@ -145,6 +161,35 @@ class Load:
             async with asyncio.TaskGroup() as window:
                 for _ in range(WINDOW_SIZE // 4):
                     window.create_task(publish())
+
+    async def _publish_to_die(self, name: str) -> None:
+        """Few at a time, so that the deaths keep up with the publishes."""
+        channel = await (await self._connect()).channel()
+        queue = self._ledger.queues[name]
+
+        async def publish() -> None:
+            message = queue.send("dying")
+            await channel.default_exchange.publish(
+                self._message(queue, body_of(message, self._padding())), name
+            )
+            queue.confirmed.add(message)
+            self.on_promise(CONFIRM)
+
+        while True:
+            async with asyncio.TaskGroup() as window:
+                for _ in range(WINDOW_SIZE // 8):
+                    window.create_task(publish())
+
+    async def _reject(self) -> None:
+        channel = await (await self._connect()).channel()
+        await channel.set_qos(prefetch_count=10)
+
+        async def on_message(delivered: AbstractIncomingMessage) -> None:
+            with contextlib.suppress(*CONNECTION_EXCEPTIONS):
+                await delivered.reject(requeue=False)
+
+        await (await channel.get_queue(REJECTED)).consume(on_message)
+        await asyncio.Event().wait()
 
     async def _publish_transactions(self) -> None:
         channel = await (await self._connect()).channel(publisher_confirms=False)

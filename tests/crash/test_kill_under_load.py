@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from tests.crash.ledger import Ledger, Message, message_in
-from tests.crash.load import BARRIER, PROMISES, QUEUES, Load
+from tests.crash.load import BARRIER, DEATHS, PROMISES, QUEUES, Load
 from tests.server.blocking import PERSISTENT, Inbox, drain, ready
 from tests.server.broker_process import BrokerProcess
 from tests.server.target import RunningBroker
@@ -79,7 +79,7 @@ async def test_nothing_that_was_promised_is_broken_by_a_kill(own_broker: BrokerP
     source = random.Random(SEED)
     print(f"AMQP_CRASH_SEED={SEED}")
     own_broker.start()
-    totals = {"sent": 0, "confirmed": 0, "acknowledged": 0, "settled": 0, "left": 0}
+    totals = {"sent": 0, "confirmed": 0, "acknowledged": 0, "settled": 0, "left": 0, "died": 0}
     for number in range(ROUNDS):
         moment = source.uniform(0.1, 1.5)
         ledger = Ledger(QUEUES)
@@ -94,6 +94,7 @@ async def test_nothing_that_was_promised_is_broken_by_a_kill(own_broker: BrokerP
         left = await asyncio.to_thread(take_everything, own_broker.port)
         assert ledger.problems(left) == [], f"round {number}, seed {SEED}"
         totals["left"] += sum(map(len, left.values()))
+        totals["died"] += min(len(left[dead]) for _, dead in DEATHS)
         for queue in ledger.queues.values():
             totals["sent"] += sum(queue.sent.values())
             totals["confirmed"] += len(queue.confirmed)

@@ -73,6 +73,18 @@ def test_a_moved_message_is_in_one_queue_only() -> None:
     assert ledger.problems({"from": numbered(2), "to": numbered(0)}) != []
 
 
+def test_a_message_that_died_is_in_one_queue_only() -> None:
+    ledger = Ledger(["alive", "dead"])
+    ledger.deaths = [("alive", "dead")]
+    for _ in range(3):
+        ledger.queues["alive"].confirmed.add(ledger.queues["alive"].send("p"))
+    assert ledger.problems({"alive": numbered(1, 2), "dead": numbered(0)}) == []
+    assert ledger.problems({"alive": [], "dead": numbered(0, 1, 2)}) == []
+    assert ledger.problems({"alive": numbered(1, 2), "dead": []}) != []
+    assert ledger.problems({"alive": numbered(0, 1, 2), "dead": numbered(0)}) != []
+    assert ledger.problems({"alive": numbered(2), "dead": numbered(1, 0)}) != []
+
+
 def test_copies_are_in_all_queues_or_in_none() -> None:
     ledger = Ledger(["a", "b"])
     ledger.copies = [("a", "b")]

@@ -51,14 +51,7 @@ def own_broker(tmp_path: Path) -> Iterator[BrokerProcess]:
 def names(request: pytest.FixtureRequest, broker: RunningBroker) -> Iterator[Names]:
     handed_out = Names(request.node.name)
     yield handed_out
-    if not handed_out.queues and not handed_out.exchanges:
-        return
-    with broker.connect() as connection:
-        channel = connection.channel()
-        for queue in handed_out.queues:
-            channel.queue_delete(queue)
-        for exchange in handed_out.exchanges:
-            channel.exchange_delete(exchange)
+    handed_out.remove(broker)
 
 
 @pytest.fixture

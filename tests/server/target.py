@@ -45,3 +45,14 @@ class Names:
     def exchange(self, label: str = "x") -> str:
         self.exchanges.append(f"{self._prefix}.{label}{len(self.exchanges)}")
         return self.exchanges[-1]
+
+    def remove(self, broker: RunningBroker) -> None:
+        """Delete whatever has one of these names."""
+        if not self.queues and not self.exchanges:
+            return
+        with broker.connect() as connection:
+            channel = connection.channel()
+            for queue in self.queues:
+                channel.queue_delete(queue)
+            for exchange in self.exchanges:
+                channel.exchange_delete(exchange)

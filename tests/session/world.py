@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from amqp_broker.broker.access import Permission, User
 from amqp_broker.broker.broker import Broker
+from amqp_broker.broker.passwords import hash_password
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.table import table_of
 from amqp_broker.session.connection import Connection
@@ -48,7 +49,7 @@ class World:
         self.broker = Broker(self.store)
         self.recovered = self.broker.recover()
         self.vhost = self.broker.add_vhost("/")
-        self.guest = User("guest", "guest", [])
+        self.guest = User("guest", hash_password("guest"), [])
         self.broker.add_user(self.guest)
         self.broker.permit(self.guest, "/", Permission(".*", ".*", ".*"))
         self.settings = SessionSettings(table_of({"product": "RabbitMQ"}))

@@ -1,0 +1,175 @@
+"""Whether a `Document` can be loaded into a broker as it is now, found out without changing anything.
+
+The model's own checks say what is wrong, in the words in which a client would hear it. What RabbitMQ passes over when
+it imports is a warning here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from amqp_broker.broker.argument_table import QUEUE_TYPES
+from amqp_broker.broker.arguments import (
+    check_queue_arguments,
+    check_queue_properties,
+    name_argument,
+    queue_type,
+)
+from amqp_broker.broker.broker import Broker
+from amqp_broker.broker.exchange import EXCHANGE_TYPES, Exchange, new_exchange
+from amqp_broker.broker.policy import InvalidPolicy, new_policy, pattern_problems
+from amqp_broker.broker.vhost import PREDECLARED, RESERVED_PREFIX
+from amqp_broker.content.table import TableError, write_table
+from amqp_broker.definitions.problems import Problem
+from amqp_broker.definitions.rows import BindingRow, Document, ExchangeRow, PermissionRow, PolicyRow, QueueRow
+from amqp_broker.errors import AmqpError, exchange_in, queue_in
+
+
+def check(document: Document, broker: Broker) -> tuple[list[Problem], list[Problem]]:
+    """What keeps the document from being loaded, and what of it would be passed over."""
+    checker = _Checker(document, broker)
+    checker.check()
+    return checker.problems, checker.warnings
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a queue or exchange of this name is passed over when definitions are loaded."""
+    return name == "" or name.startswith(RESERVED_PREFIX)
+
+
+class _Checker:
+    """exchanges: those that there will be, by virtual host and name; queues: the same for queues."""
+
+    def __init__(self, document: Document, broker: Broker) -> None:
+        self.document = document
+        self.broker = broker
+        self.problems = list(document.problems)
+        self.warnings: list[Problem] = []
+        self.vhosts = {*broker.vhosts, *(row.name for row in document.vhosts)}
+        self.users = {*broker.users, *(row.name for row in document.users)}
+        self.exchanges: dict[tuple[str, str], Exchange] = {}
+        self.queues: set[tuple[str, str]] = set()
+        for vhost in broker.vhosts.values():
+            self.queues.update((vhost.name, name) for name in vhost.queues)
+            self.exchanges.update(((vhost.name, name), item) for name, item in vhost.exchanges.items())
+        for row in document.vhosts:
+            for name, kind in PREDECLARED.items():
+                self.exchanges.setdefault((row.name, name), new_exchange(kind, name, row.name, {}))
+
+    def check(self) -> None:
+        document = self.document
+        for row in document.vhosts:
+            if row.metadata.default_queue_type not in ("", *QUEUE_TYPES):
+                kind = row.metadata.default_queue_type
+                self.warn(
+                    f"{row.path}.default_queue_type", f"there are no {kind} queues; classic ones are made"
+                )
+        for permission in document.permissions:
+            self.check_permission(permission)
+        for parameter in document.parameters:
+            if parameter.vhost is not None:
+                self.check_vhost(parameter.path, parameter.vhost)
+        for policy in document.policies:
+            self.check_policy(policy)
+        for exchange in document.exchanges:
+            self.check_exchange(exchange)
+        for queue in document.queues:
+            self.check_queue(queue)
+        for binding in document.bindings:
+            self.check_binding(binding)
+
+    def refuse(self, path: str, text: str) -> None:
+        self.problems.append(Problem(path, text))
+
+    def warn(self, path: str, text: str) -> None:
+        self.warnings.append(Problem(path, text))
+
+    def check_vhost(self, path: str, name: str) -> bool:
+        if name in self.vhosts:
+            return True
+        self.refuse(f"{path}.vhost", f"vhost {name} not found")
+        return False
+
+    def check_permission(self, row: PermissionRow) -> None:
+        self.check_vhost(row.path, row.vhost)
+        if row.user not in self.users:
+            self.refuse(f"{row.path}.user", f"user '{row.user}' not found")
+        for key, pattern in (("configure", row.configure), ("write", row.write), ("read", row.read)):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                self.refuse(f"{row.path}.{key}", f"not a regular expression: {error}")
+
+    def check_policy(self, row: PolicyRow) -> None:
+        self.check_vhost(row.path, row.vhost)
+        try:
+            new_policy(
+                row.name, row.pattern, row.definition, row.priority, row.apply_to, operator=row.operator
+            )
+        except InvalidPolicy as error:
+            for problem in error.problems:
+                key = "pattern" if problem in pattern_problems(row.pattern) else ""
+                key = "apply-to" if problem.startswith("apply-to ") else key
+                self.refuse(f"{row.path}.{key or 'definition'}", problem)
+
+    def check_exchange(self, row: ExchangeRow) -> None:
+        if not self.check_vhost(row.path, row.vhost):
+            return
+        if is_reserved(row.name):
+            self.warn(row.path, f"{exchange_in(row.name, row.vhost)} is not loaded: its name is reserved")
+            return
+        if (row.vhost, row.name) in self.exchanges:
+            return
+        if row.kind not in EXCHANGE_TYPES:
+            self.refuse(f"{row.path}.type", f"unknown exchange type '{row.kind}'")
+            return
+        exchange = new_exchange(row.kind, row.name, row.vhost, row.arguments)
+        self.exchanges[row.vhost, row.name] = exchange
+        try:
+            name_argument("alternate-exchange", exchange_in(row.name, row.vhost), row.arguments)
+            exchange.check_arguments()
+            write_table(row.arguments)
+        except (AmqpError, TableError) as error:
+            self.refuse(f"{row.path}.arguments", _text(error))
+
+    def check_queue(self, row: QueueRow) -> None:
+        if not self.check_vhost(row.path, row.vhost):
+            return
+        resource = queue_in(row.name, row.vhost)
+        if is_reserved(row.name):
+            self.warn(row.path, f"{resource} is not loaded: its name is reserved")
+            return
+        if (row.vhost, row.name) in self.queues:
+            return
+        self.queues.add((row.vhost, row.name))
+        kind = queue_type(row.arguments)
+        try:
+            name_argument("x-dead-letter-exchange", resource, row.arguments)
+            check_queue_arguments(resource, row.arguments)
+            check_queue_properties(kind, resource, row.durable, exclusive=False, auto_delete=row.auto_delete)
+            write_table(row.arguments)
+        except (AmqpError, TableError) as error:
+            self.refuse(f"{row.path}.arguments", _text(error))
+
+    def check_binding(self, row: BindingRow) -> None:
+        """RabbitMQ says nothing about a binding whose ends are not there: its own exports have such."""
+        if not self.check_vhost(row.path, row.vhost):
+            return
+        source = self.exchanges.get((row.vhost, row.source))
+        if row.source == "" or source is None:
+            self.warn(row.path, f"not bound: no {exchange_in(row.source, row.vhost)} to bind from")
+            return
+        ends = self.exchanges if row.to_exchange else self.queues
+        if (row.vhost, row.destination) not in ends:
+            resource = exchange_in if row.to_exchange else queue_in
+            self.warn(row.path, f"not bound: there is no {resource(row.destination, row.vhost)}")
+            return
+        try:
+            source.check_binding(row.routing_key, row.arguments)
+            write_table(row.arguments)
+        except (AmqpError, TableError) as error:
+            self.refuse(f"{row.path}.arguments", _text(error))
+
+
+def _text(error: AmqpError | TableError) -> str:
+    return error.explanation if isinstance(error, AmqpError) else str(error)

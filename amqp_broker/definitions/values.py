@@ -1,0 +1,76 @@
+"""JSON values to field values and back, as RabbitMQ takes them (rabbit_misc:to_amqp_table, amqp_table).
+
+JSON knows fewer types than a field table: an integer becomes a long, and of a timestamp only the number is left.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from typing import Final
+
+from amqp_broker.content.table import Field
+
+# How RabbitMQ writes octets that are no text, and what follows is read back here.
+NO_TEXT: Final = "Not UTF-8, base64 is: "
+
+_SMALLEST: Final = -(2**63)
+_LARGEST: Final = 2**63 - 1
+
+
+def field_of_json(value: object) -> Field:
+    """Raises ValueError for a number that no field can hold."""
+    if value is None:
+        return Field("V", None)
+    if isinstance(value, bool):
+        return Field("t", value)
+    if isinstance(value, int):
+        if not _SMALLEST <= value <= _LARGEST:
+            raise ValueError(f"{value} does not fit in 64 bits")
+        return Field("l", value)
+    if isinstance(value, float):
+        return Field("d", value)
+    if isinstance(value, str):
+        return Field("S", octets_of(value))
+    if isinstance(value, dict):
+        return Field("F", {str(name): field_of_json(item) for name, item in value.items()})
+    if isinstance(value, list):
+        return Field("A", [field_of_json(item) for item in value])
+    raise ValueError(f"a {type(value).__name__} is no JSON")
+
+
+def json_of_field(field: Field) -> object:
+    value = field.value
+    if isinstance(value, dict):
+        return json_of_table(value)
+    if isinstance(value, list):
+        return [json_of_field(item) for item in value]
+    if isinstance(value, bytes):
+        return text_of(value)
+    if isinstance(value, tuple):
+        scale, unscaled = value
+        return unscaled / 10**scale
+    return value
+
+
+def json_of_table(table: dict[str, Field]) -> dict[str, object]:
+    return {
+        text_of(name.encode("utf-8", "surrogateescape")): json_of_field(field)
+        for name, field in sorted(table.items())
+    }
+
+
+def text_of(octets: bytes) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return NO_TEXT + b64encode(octets).decode()
+
+
+def octets_of(text: str) -> bytes:
+    if text.startswith(NO_TEXT):
+        try:
+            return b64decode(text.removeprefix(NO_TEXT), validate=True)
+        except Base64Error:
+            pass
+    return text.encode()

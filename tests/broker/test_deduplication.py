@@ -1,0 +1,266 @@
+"""Deduplication: one message with a value at a time, also after a restart, and never a loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amqp_broker.broker.features import QueueFeatures
+from amqp_broker.broker.queue import REFUSED, TAKEN, Queue
+from tests.broker.house import House, made
+from tests.broker.taker import Taker, bodies_in, publish
+
+HEADER = "x-deduplication-header"
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def send(queue: Queue, body: bytes, value: object, header: str = HEADER, **options: Any) -> int:
+    return queue.publish(made(body, persistent=True, headers={header: value}, **options))
+
+
+def test_a_duplicate_is_taken_and_not_kept(house: House) -> None:
+    queue = house.durable(message_deduplication=True)
+    assert [send(queue, body, "a") for body in (b"1", b"2")] == [TAKEN, TAKEN]
+    house.store.commit()
+    assert house.store.stored(queue.store_id) == [b"1"]
+    assert bodies_in(queue) == [b"1"]
+
+
+def test_other_values_and_messages_without_the_header_are_no_duplicates(house: House) -> None:
+    queue = house.queue(message_deduplication=True)
+    for body, value in ((b"1", "a"), (b"2", "b"), (b"3", 1), (b"4", True), (b"5", "1")):
+        send(queue, body, value)
+    send(queue, b"6", "a", header="another")
+    publish(queue, b"7", b"8")
+    assert bodies_in(queue) == [b"%d" % number for number in range(1, 9)]
+
+
+def test_the_header_may_have_another_name(house: House) -> None:
+    queue = house.queue(message_deduplication=True, deduplication_header="id")
+    for body, header in ((b"1", "id"), (b"2", "id"), (b"3", HEADER), (b"4", HEADER)):
+        send(queue, body, "a", header)
+    assert bodies_in(queue) == [b"1", b"3", b"4"]
+
+
+def test_a_queue_that_does_not_deduplicate_keeps_everything(house: House) -> None:
+    queue = house.queue(message_deduplication=False)
+    send(queue, b"1", "a")
+    send(queue, b"2", "a")
+    assert bodies_in(queue) == [b"1", b"2"]
+
+
+def leave(house: House, queue: Queue, how: str) -> None:
+    """The one message in the queue leaves it."""
+    if how == "purged":
+        queue.purge()
+    elif how == "expired":
+        house.pass_time(100)
+    elif how == "handed over":
+        queue.remove_consumer(Taker(queue, no_ack=True).start())
+    else:
+        entry = queue.get()
+        assert entry is not None
+        if how == "came back too often":
+            queue.requeue([entry])
+        else:
+            (queue.settle if how == "acked" else queue.reject)(entry)
+
+
+@pytest.mark.parametrize(
+    "how", ["acked", "rejected", "came back too often", "purged", "expired", "handed over"]
+)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_value_is_free_again_when_its_message_has_left(house: House, how: str, restarted: bool) -> None:
+    queue = house.durable(message_deduplication=True, message_ttl=100, delivery_limit=0)
+    send(queue, b"1", "a")
+    if restarted:
+        house.store.commit()
+        house = house.restarted()
+        queue = house.vhost.queues["q"]
+    leave(house, queue, how)
+    assert queue.seen is not None
+    assert len(queue.seen) == 0
+    send(queue, b"2", "a")
+    assert bodies_in(queue) == [b"2"]
+
+
+def test_a_value_is_not_free_while_its_message_is_out_or_back_again(house: House) -> None:
+    queue = house.queue(message_deduplication=True)
+    send(queue, b"1", "a")
+    entry = queue.get()
+    assert entry is not None
+    send(queue, b"2", "a")
+    queue.requeue([entry])
+    send(queue, b"3", "a")
+    assert bodies_in(queue) == [b"1"]
+
+
+def test_a_message_that_a_consumer_takes_at_once_for_good_leaves_no_value(house: House) -> None:
+    queue = house.queue(message_deduplication=True)
+    taker = Taker(queue, no_ack=True).start()
+    send(queue, b"1", "a")
+    send(queue, b"2", "a")
+    assert taker.bodies() == [b"1", b"2"]
+    assert queue.seen is not None
+    assert len(queue.seen) == 0
+
+
+def test_what_is_dropped_by_a_limit_frees_its_value(house: House) -> None:
+    queue = house.queue(message_deduplication=True, max_length=1)
+    for body, value in ((b"1", "a"), (b"2", "b"), (b"3", "a")):
+        send(queue, body, value)
+    assert bodies_in(queue) == [b"3"]
+
+
+@pytest.mark.parametrize("remembers", [{}, {"cache_size": 10}, {"cache_ttl": 1000}])
+def test_a_message_that_was_refused_may_be_sent_again(house: House, remembers: dict[str, Any]) -> None:
+    queue = house.queue(message_deduplication=True, max_length=1, overflow="reject-publish", **remembers)
+    send(queue, b"1", "a")
+    assert send(queue, b"2", "b") == REFUSED
+    assert bodies_in(queue) == [b"1"]
+    assert send(queue, b"2", "b") == TAKEN
+    assert bodies_in(queue) == [b"2"]
+
+
+# -- with a memory of its own
+
+
+def test_so_many_values_are_remembered_whatever_becomes_of_their_messages(house: House) -> None:
+    queue = house.queue(message_deduplication=True, cache_size=2)
+    for body, value in ((b"1", "a"), (b"2", "b"), (b"3", "a"), (b"4", "c"), (b"5", "a"), (b"6", "c")):
+        send(queue, body, value)
+        if body == b"2":
+            assert bodies_in(queue) == [b"1", b"2"]
+    assert bodies_in(queue) == [b"4", b"5"]
+
+
+def test_values_are_remembered_for_so_long(house: House) -> None:
+    queue = house.queue(message_deduplication=True, cache_ttl=100)
+    send(queue, b"1", "a")
+    assert bodies_in(queue) == [b"1"]
+    house.jump(99)
+    send(queue, b"2", "a")
+    house.jump(1)
+    send(queue, b"3", "a")
+    assert bodies_in(queue) == [b"3"]
+
+
+def test_values_that_are_too_old_are_not_kept(house: House) -> None:
+    queue = house.queue(message_deduplication=True, cache_ttl=100)
+    for number in range(1000):
+        send(queue, b"", number)
+        house.jump(1)
+    assert queue.seen is not None
+    assert len(queue.seen) <= 101
+
+
+# -- after a restart
+
+
+@pytest.mark.parametrize("remembers", [{}, {"cache_size": 5000}, {"cache_ttl": 1000}])
+def test_what_is_in_the_queue_after_a_restart_is_known(house: House, remembers: dict[str, Any]) -> None:
+    queue = house.durable(message_deduplication=True, **remembers)
+    for number in range(2500):
+        send(queue, b"%d" % number, number)
+    house.store.commit()
+    again = house.restarted()
+    found = again.vhost.queues["q"]
+    assert len(found.ready) == 0, "nothing was brought into memory for it"
+    for number in (0, 1, 1700, 2499):
+        assert send(found, b"duplicate", number) == TAKEN
+    send(found, b"new", 2500)
+    assert found.ready_count() == 2501
+    assert bodies_in(found)[-2:] == [b"2499", b"new"]
+
+
+def test_what_was_acked_before_the_restart_is_not_known_after_it(house: House) -> None:
+    queue = house.durable(message_deduplication=True)
+    send(queue, b"1", "a")
+    send(queue, b"2", "b")
+    entry = queue.get()
+    assert entry is not None
+    queue.settle(entry)
+    house.store.commit()
+    found = house.restarted().vhost.queues["q"]
+    send(found, b"3", "a")
+    send(found, b"4", "b")
+    assert bodies_in(found) == [b"2", b"3"]
+
+
+def test_purging_what_was_not_read_back_frees_its_values(house: House) -> None:
+    queue = house.durable(message_deduplication=True)
+    send(queue, b"1", "a")
+    send(queue, b"2", "b")
+    house.store.commit()
+    found = house.restarted().vhost.queues["q"]
+    got = found.get()
+    assert got is not None
+    found.purge()
+    send(found, b"3", "a")
+    send(found, b"4", "b")
+    assert bodies_in(found) == [b"4"]
+
+
+def test_a_queue_with_priorities_knows_its_messages_too(house: House) -> None:
+    queue = house.durable(message_deduplication=True, max_priority=3)
+    for number in range(4):
+        send(queue, b"%d" % number, number, priority=number)
+    house.store.commit()
+    found = house.restarted().vhost.queues["q"]
+    send(found, b"duplicate", 2, priority=3)
+    assert bodies_in(found) == [b"3", b"2", b"1", b"0"]
+
+
+def test_a_queue_that_begins_to_deduplicate_looks_at_what_it_has(house: House) -> None:
+    queue = house.queue()
+    send(queue, b"1", "a")
+    features = QueueFeatures()
+    features.deduplicates = True
+    queue.apply(features)
+    send(queue, b"2", "a")
+    queue.apply(features)
+    send(queue, b"3", "a")
+    assert bodies_in(queue) == [b"1"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["send", "send", "get", "settle", "requeue", "restart"]), st.integers(0, 3))
+    )
+)
+def test_no_value_is_ever_in_the_queue_twice_and_none_is_lost(steps: list[tuple[str, int]]) -> None:
+    house = House()
+    queue = house.durable(message_deduplication=True)
+    inside: list[int] = []
+    held: list[Any] = []
+    for what, value in steps:
+        if what == "send":
+            send(queue, b"%d" % value, value)
+            if value not in inside:
+                inside.append(value)
+        elif what == "get":
+            entry = queue.get()
+            if entry is not None:
+                held.append(entry)
+        elif what == "restart":
+            house.store.commit()
+            house, held = house.restarted(), []
+            queue = house.vhost.queues["q"]
+        elif held:
+            entry = held.pop(value % len(held))
+            if what == "settle":
+                inside.remove(int(entry.message.body))
+                queue.settle(entry)
+            else:
+                queue.requeue([entry])
+    if held:
+        queue.requeue(sorted(held, key=lambda entry: entry.seq))
+    assert [int(body) for body in bodies_in(queue)] == inside
