@@ -348,6 +348,8 @@ class Queue(Backlog):
         self.deleted = True
         self.clear()
         self.leases = Leases()
+        if self.host is not None:
+            self.host.timetable.forget(self)
         for consumer in self.line.clear():
             consumer.cancelled()
 

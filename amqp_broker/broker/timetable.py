@@ -8,9 +8,13 @@ until it is at the head of its queue. Nothing reads a clock: the server, or a te
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from mypy_extensions import mypyc_attr
+
+# Heap entries that nobody waits for and that are not worth a walk through the heap.
+FEW: Final = 100
 
 
 class Clock:
@@ -24,12 +28,16 @@ class Clock:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Timed(ABC):
-    """Something that things fall due in. wake_at: when it wants to be woken, milliseconds; 0 if it does not."""
+    """Something that things fall due in. wake_at: when it wants to be woken, milliseconds; 0 if it does not.
 
-    __slots__ = ("wake_at",)
+    wake_number: of its entry in the timetable; only the timetable sets either.
+    """
+
+    __slots__ = ("wake_at", "wake_number")
 
     def __init__(self) -> None:
         self.wake_at: int = 0
+        self.wake_number: int = 0
 
     @abstractmethod
     def time_is_up(self, now: int) -> None:
@@ -37,14 +45,18 @@ class Timed(ABC):
 
 
 class Timetable:
-    """clock: the time. next_due: when `run_due` has something to do, milliseconds; 0 if it never does."""
+    """clock: the time. next_due: when `run_due` has something to do, milliseconds; 0 if it never does.
 
-    __slots__ = ("_entries", "_number", "clock", "next_due")
+    A target has one entry. An entry in the heap that nobody waits for any more is thrown away when half of them are.
+    """
+
+    __slots__ = ("_entries", "_number", "_targets", "clock", "next_due")
 
     def __init__(self, clock: Clock) -> None:
         self.clock: Clock = clock
         self.next_due: int = 0
-        self._entries: list[tuple[int, int, Timed]] = []
+        self._entries: list[tuple[int, int]] = []
+        self._targets: dict[int, Timed] = {}
         self._number: int = 0
 
     def __len__(self) -> int:
@@ -54,19 +66,31 @@ class Timetable:
         """Call `target.time_is_up` at `due` or earlier, if it asked for an earlier time before."""
         if target.wake_at and target.wake_at <= due:
             return
+        self.forget(target)
         target.wake_at = due
         self._number += 1
-        heappush(self._entries, (due, self._number, target))
+        target.wake_number = self._number
+        self._targets[self._number] = target
+        heappush(self._entries, (due, self._number))
         self.next_due = self._entries[0][0]
+
+    def forget(self, target: Timed) -> None:
+        """It need not be woken, and may be gone for good: nothing is kept of it here."""
+        if not target.wake_at:
+            return
+        target.wake_at = 0
+        del self._targets[target.wake_number]
+        if len(self._entries) > FEW + 2 * len(self._targets):
+            self._entries = [entry for entry in self._entries if entry[1] in self._targets]
+            heapify(self._entries)
 
     def run_due(self) -> None:
         """Wake all whose time has come."""
-        entries = self._entries
         now = self.clock.milliseconds
-        while entries and entries[0][0] <= now:
-            due, _, target = heappop(entries)
-            # Whoever asked for an earlier time since has been woken then.
-            if target.wake_at == due:
+        while self._entries and self._entries[0][0] <= now:
+            target = self._targets.pop(heappop(self._entries)[1], None)
+            # Whoever asked for an earlier time since has another entry.
+            if target is not None:
                 target.wake_at = 0
                 target.time_is_up(now)
-        self.next_due = entries[0][0] if entries else 0
+        self.next_due = self._entries[0][0] if self._entries else 0

@@ -254,6 +254,9 @@ FEATURES: dict[str, dict[str, Any]] = {
     "retries": {"delayed_retry_min": 1000},
     "deduplication": {"message_deduplication": True},
     "a delivery limit": {"delivery_limit": 3},
+    "a time to live": {"message_ttl": 1 << 30},
+    "a lifetime": {"expires": 1 << 30},
+    "leases": {"consumer_timeout": 1 << 30},
 }
 
 

@@ -108,6 +108,38 @@ def test_asking_for_a_later_time_than_before_costs_nothing() -> None:
     assert len(timetable) == 1
 
 
+def test_asking_for_ever_earlier_times_leaves_little_behind() -> None:
+    timetable = Timetable(Clock())
+    sleeper, other = Sleeper(timetable), Sleeper(timetable)
+    timetable.wake(other, 5000)
+    for due in range(10_000, 1000, -1):
+        timetable.wake(sleeper, due)
+    assert len(timetable) <= 200
+    run(timetable, 1001, 5000, 20_000)
+    assert (sleeper.woken, other.woken) == ([1001], [5000])
+    assert len(timetable) == 0
+
+
+def test_what_is_forgotten_is_not_woken_and_may_ask_again() -> None:
+    timetable = Timetable(Clock())
+    sleeper = Sleeper(timetable)
+    timetable.wake(sleeper, 10)
+    timetable.forget(sleeper)
+    timetable.forget(sleeper)
+    run(timetable, 20)
+    assert sleeper.woken == []
+    timetable.wake(sleeper, 30)
+    run(timetable, 30)
+    assert sleeper.woken == [30]
+
+
+def test_queues_that_come_and_go_leave_little_behind() -> None:
+    house = House()
+    for number in range(1000):
+        house.vhost.delete_queue(house.queue(f"q{number}", expires=86_400_000))
+    assert len(house.timetable) <= 200
+
+
 def test_two_hundred_thousand_messages_with_a_time_to_live_are_a_few_entries() -> None:
     house = House()
     queue = house.queue(message_ttl=60_000)
