@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -43,9 +44,13 @@ def _trim() -> None:
 
 
 class Watch:
-    """memory_limit, disk_limit: octets, 0 to switch that alarm off."""
+    """memory_limit, disk_limit: octets, 0 to switch that alarm off.
 
-    def __init__(self, directory: str, limits: Limits) -> None:
+    give_back: called when memory is short, to let go of what is only kept in case it is needed again.
+    """
+
+    def __init__(self, directory: str, limits: Limits, give_back: Callable[[], None] | None = None) -> None:
+        self._give_back = give_back
         self.memory_limit = limits.memory_high_watermark_absolute or int(
             machine_memory() * limits.memory_high_watermark_relative
         )
@@ -66,6 +71,8 @@ class Watch:
         resident = self.resident() if self.memory_limit else 0
         if resident > self.memory_limit:
             # What was freed may still be the allocator's: only memory in use is a reason for an alarm.
+            if self._give_back is not None:
+                self._give_back()
             _trim()
             resident = self.resident()
         if resident > self.memory_limit:

@@ -52,7 +52,13 @@ class Blocks:
         if now < self._next_look:
             return
         self._next_look = now + IDLE
-        going = (sum(map(_unused, self._kept)) + 1) // 2
+        self._give_up((sum(map(_unused, self._kept)) + 1) // 2)
+
+    def give_up_all(self) -> None:
+        """Let all blocks go that nothing refers to: memory is short."""
+        self._give_up(len(self._kept))
+
+    def _give_up(self, going: int) -> None:
         kept: deque[bytearray] = deque()
         for block in self._kept:
             if going and _unused(block):

@@ -67,7 +67,7 @@ class Server:
         self.blocks = Blocks()
         self.wakefulness = Wakefulness(config.listeners.busy_wait / 1_000_000)
         self._ended_in_order = False
-        self._watch = Watch(self._directory.path, config.limits)
+        self._watch = Watch(self._directory.path, config.limits, self.blocks.give_up_all)
 
     @property
     def clients(self) -> list[Client]:

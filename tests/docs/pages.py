@@ -45,6 +45,11 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return [(found[1], found[2]) for found in _FENCE.finditer(page.read_text())]
 
 
+def sections(page: Path) -> list[str]:
+    """The headings of the second level, in order."""
+    return re.findall(r"^## (.+)$", prose(page), re.MULTILINE)
+
+
 def block_after(page: Path, heading: str, language: str) -> str:
     """The first code block of that language below a heading, before the next heading."""
     section = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)

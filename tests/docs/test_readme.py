@@ -41,14 +41,23 @@ def run_python(arguments: list[str], directory: Path) -> subprocess.CompletedPro
     )
 
 
+def assert_example_prints(
+    page: Path, heading: str, broker: BrokerProcess, directory: Path, preamble: str = ""
+) -> None:
+    """The Python block below a heading prints the text block below it, and nothing else.
+
+    preamble: what it goes on from; the address stands once in both together.
+    """
+    program = preamble + block_after(page, heading, "python")
+    assert program.count(ADDRESS) == 1
+    ran = run_python(["-c", program.replace(ADDRESS, f"127.0.0.1:{broker.port}")], directory)
+    assert (ran.stdout, ran.stderr) == (block_after(page, heading, "text"), "")
+    assert ran.returncode == 0
+
+
 @pytest.mark.parametrize("client", ["pika", "aio-pika"])
 def test_an_example_prints_what_stands_below_it(broker: BrokerProcess, client: str, tmp_path: Path) -> None:
-    heading = f"Use it with {client}"
-    example = block_after(README, heading, "python")
-    assert example.count(ADDRESS) == 1
-    ran = run_python(["-c", example.replace(ADDRESS, f"127.0.0.1:{broker.port}")], tmp_path)
-    assert (ran.stdout, ran.stderr) == (block_after(README, heading, "text"), "")
-    assert ran.returncode == 0
+    assert_example_prints(README, f"Use it with {client}", broker, tmp_path)
 
 
 def test_the_fixture_for_other_projects_tests_works(tmp_path: Path) -> None:

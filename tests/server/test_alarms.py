@@ -172,3 +172,18 @@ def test_nothing_is_collected_but_where_a_pause_is_harmless(garbage: Garbage) ->
     assert not gc.isenabled()
     garbage.give_back()
     assert gc.isenabled()
+
+
+def test_what_is_only_kept_is_let_go_of_when_memory_is_short_and_not_before(
+    memory: Memory, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+    limits = Limits(memory_high_watermark_absolute=LIMIT, disk_free_limit=0)
+    watch = Watch(str(tmp_path), limits, lambda: asked.append(1))
+    memory.hold(used=400, kept=600)
+    watch.reasons()
+    assert asked == []
+    memory.hold(used=1001)
+    watch.reasons()
+    assert asked == [1]
+    watch.close()

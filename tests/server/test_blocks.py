@@ -79,3 +79,11 @@ def test_what_is_left_of_a_block_when_its_body_ends_is_not_used() -> None:
     room = buffer.room(SIZE)
     assert room is not None
     assert room.obj is not first.obj
+
+
+def test_all_idle_blocks_go_when_memory_is_short() -> None:
+    blocks = Blocks()
+    views = [memoryview(blocks.take()) for _ in range(9)]
+    del views[2:]
+    blocks.give_up_all()
+    assert len(blocks) == 2
