@@ -91,14 +91,15 @@ def retry_delay(features: QueueFeatures, failed: bool, deliveries: int) -> int:
     kind = features.retry_type
     if kind != RETRY_ALL and kind != (RETRY_FAILED if failed else RETRY_RETURNED):
         return 0
+    most = features.retry_max
     delay = float(features.retry_min)
     if features.retry_multiplier:
         # More doublings than this are above any limit, and would overflow.
         delay *= float(features.retry_multiplier) ** min(deliveries - 1, 64)
     else:
         delay *= deliveries
-    if features.retry_max:
-        delay = min(delay, float(features.retry_max))
-    whole = int(delay)
+    whole = int(min(delay, float(most)) if most else delay)
     spread = whole * features.retry_jitter // 100
-    return whole - spread + randrange(2 * spread + 1) if spread else whole
+    if spread:
+        whole += randrange(2 * spread + 1) - spread
+    return min(whole, most) if most else whole
