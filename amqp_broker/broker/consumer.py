@@ -60,5 +60,9 @@ class Consumer(ABC):
         """The queue is gone or gave the consumer up; it gets nothing more."""
 
     @abstractmethod
-    def take_back(self, entry: QueueEntry) -> bool:
+    def last_tag(self) -> int:
+        """The delivery tag of what was delivered last."""
+
+    @abstractmethod
+    def take_back(self, entry: QueueEntry, delivery_tag: int) -> bool:
         """The lease of a delivery ran out: it is the queue's again. Whether it was still outstanding."""

@@ -322,15 +322,15 @@ class Queue(Backlog):
         self.unacked += 1
         if entry.batch >= 0 and entry.seq > self.watermark:
             self._mark_delivered(entry)
-        if self.tracks:
-            self._lease(entry)
         consumer.deliver(entry)
+        if self.tracks:
+            self._lease(entry, consumer.last_tag())
 
-    def _lease(self, entry: QueueEntry) -> None:
-        if self.features.lease and self.host is not None:
+    def _lease(self, entry: QueueEntry, delivery_tag: int) -> None:
+        if self.features.lease:
             due = self.clock.milliseconds + self.features.lease
-            self.leases.add(entry, due)
-            self.host.timetable.wake(self, due)
+            self.leases.add(entry, due, delivery_tag)
+            self._watch(due)
 
     def _mark_delivered(self, entry: QueueEntry) -> None:
         if entry.batch >= 0:
@@ -445,13 +445,16 @@ class Queue(Backlog):
         self._watch(due)
         return True
 
-    def _take_back(self, entries: list[QueueEntry]) -> None:
+    def _take_back(self, overdue: list[tuple[QueueEntry, int]]) -> None:
         """Leases ran out: the consumers lose these deliveries, and the queue has them again."""
         lapsed: list[QueueEntry] = []
-        for entry in entries:
+        for entry, delivery_tag in overdue:
             consumer = entry.consumer
-            if consumer is not None and consumer.take_back(entry):
+            if consumer is not None and consumer.take_back(entry, delivery_tag):
                 lapsed.append(entry)
+            else:
+                # Settled in a transaction that is not committed: it may be outstanding again after a rollback.
+                self._lease(entry, delivery_tag)
         if lapsed:
             lapsed.sort(key=BY_SEQ)
             self.requeue(lapsed)

@@ -35,8 +35,10 @@ class QuorumQueue(Queue):
         self.returns: deque[QueueEntry] = deque()
 
     def publish(self, message: Message) -> int:
-        # Of the message and not of the entry, as the publisher's confirm has to wait for the disk, too.
-        message.persistent = True
+        if not message.persistent:
+            # A message of its own: other queues that this one reaches keep it no longer than they should.
+            message = Message(message.address, message.header, message.body, message.chunks)
+            message.persistent = True
         return super().publish(message)
 
     def put_back(self, entries: list[QueueEntry], failed: bool = False) -> None:

@@ -14,18 +14,18 @@ from amqp_broker.broker.message import QueueEntry
 
 
 class Leases:
-    """Deliveries that are outstanding, by seq, with the time until which the consumer may keep each."""
+    """Deliveries that are outstanding, by seq: until when the consumer may keep each, and its delivery tag."""
 
     __slots__ = ("_until",)
 
     def __init__(self) -> None:
-        self._until: dict[int, tuple[int, QueueEntry]] = {}
+        self._until: dict[int, tuple[int, QueueEntry, int]] = {}
 
     def __len__(self) -> int:
         return len(self._until)
 
-    def add(self, entry: QueueEntry, until: int) -> None:
-        self._until[entry.seq] = (until, entry)
+    def add(self, entry: QueueEntry, until: int, delivery_tag: int) -> None:
+        self._until[entry.seq] = (until, entry, delivery_tag)
 
     def clear(self) -> None:
         self._until.clear()
@@ -35,18 +35,18 @@ class Leases:
 
     def next_due(self) -> int:
         """When the oldest lease runs out, 0 if there is none. A lease that was made shorter waits for its turn."""
-        for until, _ in self._until.values():
+        for until, _, _ in self._until.values():
             return until
         return 0
 
-    def overdue(self, now: int) -> list[QueueEntry]:
-        """Take out the deliveries whose lease has run out, in the order they were made."""
-        found: list[QueueEntry] = []
-        for until, entry in self._until.values():
+    def overdue(self, now: int) -> list[tuple[QueueEntry, int]]:
+        """Take out the deliveries whose lease has run out, in the order they were made, with their tags."""
+        found: list[tuple[QueueEntry, int]] = []
+        for until, entry, delivery_tag in self._until.values():
             if until > now:
                 break
-            found.append(entry)
-        for entry in found:
+            found.append((entry, delivery_tag))
+        for entry, _ in found:
             del self._until[entry.seq]
         return found
 

@@ -74,11 +74,16 @@ class Client(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> bytearray | memoryview:
         reader = self.connection.reader
-        due = reader.body_due() if reader.large is not None else 0
-        if due:
-            self._room = self._body.room(due)
-            return _OCTETS[:due] if self._room is None else self._room
-        return _FIRST_OCTETS if reader.large_before else _BUFFER
+        self._room = None
+        if reader.large is not None:
+            due = reader.body_due()
+            if due > 0:
+                self._room = self._body.room(due)
+                return _OCTETS[:due] if self._room is None else self._room
+        elif reader.large_before:
+            reader.large_before = False
+            return _FIRST_OCTETS
+        return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
         """Run a turn on what arrived. Next step: `Connection.receive`."""
@@ -88,7 +93,10 @@ class Client(asyncio.BufferedProtocol):
             if self._room is None:
                 connection.receive(bytes(_OCTETS[:nbytes]), now)
             else:
-                self._receive_body(self._room, nbytes, now)
+                room, self._room = self._room, None
+                connection.receive_body(self._body.filled(room, nbytes), now)
+            if connection.reader.large is None:
+                self._body.end()
         except Exception:
             _log.exception("%s: internal error", connection.name)
             connection.crashed()
@@ -96,14 +104,6 @@ class Client(asyncio.BufferedProtocol):
         self._server.wakefulness.turn_run(now)
         if connection.paused or self._commits.crowded or self.backed_up:
             self.stop_reading()
-
-    def _receive_body(self, room: memoryview, nbytes: int, now: float) -> None:
-        """A turn on octets of a large body. Next step: `Connection.receive_body`."""
-        self._room = None
-        connection = self.connection
-        connection.receive_body(self._body.filled(room, nbytes), now)
-        if connection.reader.large is None:
-            self._body.end()
 
     def eof_received(self) -> bool:
         return False

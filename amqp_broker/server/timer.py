@@ -33,7 +33,8 @@ class Timer:
     def follow(self) -> None:
         """See to it that what falls due next is done in time; called at the end of a turn."""
         due = self._timetable.next_due
-        if due == self._set_for:
+        # A clock that was put forward may have made it due before the timer thinks so.
+        if due == self._set_for and not 0 < due <= self._timetable.clock.milliseconds:
             return
         if self._handle is not None:
             self._handle.cancel()

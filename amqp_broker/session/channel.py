@@ -7,7 +7,7 @@ is held, with all that follows it on this channel, until the batch it depends on
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
@@ -44,7 +44,8 @@ class KnownPublish(Publish):
     """A publish and what was found out for it: see `publishing.publish`.
 
     generation: of the virtual host when all this was found out. varies: `queues` has to be found for each message.
-    durable: whether one of the queues is durable. plain_header: the last header in which `properties` had no say.
+    durable: which messages its queues keep, see `publishing`.
+    plain_header: the last header in which `properties` had no say.
     """
 
     __slots__ = ("channel", "durable", "generation", "plain_header", "queues", "varies")
@@ -55,7 +56,7 @@ class KnownPublish(Publish):
         self.generation: int = 0
         self.varies: bool = False
         self.queues: list[Queue] = []
-        self.durable: bool = False
+        self.durable: int = 0
         self.plain_header: ContentHeader | None = None
 
 
@@ -118,7 +119,7 @@ class Channel(CommitWaiter):
         self.delivery_tag: int = 0
         self.unacked: dict[int, QueueEntry] = {}
         self.first_unacked: int = 1
-        self.lapsed: dict[int, None] = {}
+        self.lapsed: OrderedDict[int, None] = OrderedDict()
         self.prefetched: int = 0
         self.tags_seen: deque[tuple[float, int]] = deque()
         self.prefetch: int = 0
@@ -310,7 +311,7 @@ class Channel(CommitWaiter):
         """The queue took a delivery back: the client may settle it all the same, to no effect."""
         consumer = cast(ChannelConsumer, self.unacked.pop(delivery_tag).consumer)
         if len(self.lapsed) >= MOST_LAPSED:
-            self.lapsed.pop(next(iter(self.lapsed)))
+            self.lapsed.popitem(last=False)
         self.lapsed[delivery_tag] = None
         self.release_one(consumer)
 

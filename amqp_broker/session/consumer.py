@@ -132,13 +132,14 @@ class ChannelConsumer(Consumer):
             channel.served_last = self
             connection.saturate(channel)
 
-    def take_back(self, entry: QueueEntry) -> bool:
-        channel = self.channel
-        for tag, outstanding in channel.unacked.items():
-            if outstanding is entry:
-                channel.lapse(tag)
-                return True
-        return False
+    def last_tag(self) -> int:
+        return self.channel.delivery_tag
+
+    def take_back(self, entry: QueueEntry, delivery_tag: int) -> bool:
+        if self.channel.unacked.get(delivery_tag) is not entry:
+            return False
+        self.channel.lapse(delivery_tag)
+        return True
 
     def cancelled(self) -> None:
         """The queue was deleted: tell the client, if it wants to be told."""

@@ -36,6 +36,10 @@ from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
 if TYPE_CHECKING:
     from amqp_broker.session.channel import Channel, KnownPublish
 
+# Which of the messages that are published to some queues wait for the disk.
+NONE_KEPT: Final = 0
+SOME_KEPT: Final = 1
+ALL_KEPT: Final = 2
 _BY_TAG: Final = attrgetter("delivery_tag")
 
 
@@ -62,7 +66,7 @@ def publish(
     if known.varies or keys:
         vhost = channel.vhost
         queues = vhost.route(vhost.exchange(known.exchange), known.routing_key, header, keys, message)
-        durable = _any_durable(queues)
+        durable = _durability(queues)
     if channel.confirm_mode:
         channel.confirm_seq += 1
     elif channel.transaction is not None:
@@ -77,7 +81,7 @@ def publish(
     if channel.confirm_mode:
         if refused:
             channel.refused.append(channel.confirm_seq)
-        _note_unconfirmed(channel, message.persistent and durable)
+        _note_unconfirmed(channel, durable == ALL_KEPT or (durable == SOME_KEPT and message.persistent))
 
 
 def _resolve(channel: Channel, known: KnownPublish, header: ContentHeader) -> None:
@@ -91,15 +95,17 @@ def _resolve(channel: Channel, known: KnownPublish, header: ContentHeader) -> No
         raise access_refused(f"cannot publish to internal {exchange_in(known.exchange, vhost.name)}")
     known.varies = vhost.route_varies(exchange)
     known.queues = [] if known.varies else vhost.route(exchange, known.routing_key, header)
-    known.durable = _any_durable(known.queues)
+    known.durable = _durability(known.queues)
     known.generation = vhost.generation
 
 
-def _any_durable(queues: list[Queue]) -> bool:
+def _durability(queues: list[Queue]) -> int:
+    """Whether one of the queues keeps persistent messages, or all."""
+    durability = NONE_KEPT
     for queue in queues:
         if queue.store_id:
-            return True
-    return False
+            durability = max(durability, ALL_KEPT if queue.is_quorum else SOME_KEPT)
+    return durability
 
 
 def return_message(channel: Channel, message: Message) -> None:

@@ -217,7 +217,7 @@ class FrameReader:
         0 if no large body is being received, or the next octets must be joined to some that are kept here.
         """
         content = self.large
-        if content is None or self.rest or self.frame_max <= STREAMED_FRAME:
+        if content is None or self.rest or content.remaining < 0:
             return 0
         frame_size = self.frame_max - FRAME_OVERHEAD
         frames = (content.remaining + frame_size - 1) // frame_size
@@ -394,7 +394,7 @@ class FrameReader:
                 header = parse_header(payload)
             except HeaderError:
                 raise internal_error("") from None
-        self.large_before = header.body_size > LARGE_BODY
+        self.large_before = False
         if header.body_size > self.max_message_size:
             content.header = header
             content.remaining = header.body_size
@@ -411,7 +411,8 @@ class FrameReader:
             return
         content.header = header
         content.remaining = header.body_size
-        if self.large_before:
+        if header.body_size > LARGE_BODY and self.frame_max > STREAMED_FRAME:
+            self.large_before = True
             self.large = content
 
     def _body(self, channel_id: int, payload: Piece) -> None:

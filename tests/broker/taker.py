@@ -47,7 +47,10 @@ class Taker(Consumer):
         assert not self.blocked, "a blocked consumer is given nothing"
         self.log.append((self.tag, message.body, redelivered))
 
-    def take_back(self, entry: QueueEntry) -> bool:
+    def last_tag(self) -> int:
+        return len(self.log)
+
+    def take_back(self, entry: QueueEntry, delivery_tag: int) -> bool:
         if entry not in self.held:
             return False
         self.held.remove(entry)

@@ -15,7 +15,7 @@ from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.quorum_queue import check_get, check_shared_prefetch
 from amqp_broker.content.table import table_of
 from amqp_broker.errors import HardError, SoftError
-from tests.broker.house import House, recount
+from tests.broker.house import House, made, recount
 from tests.broker.taker import Taker, bodies_in, drain, publish
 
 LETTERS = (b"a", b"b", b"c", b"d", b"e")
@@ -53,6 +53,17 @@ def test_a_message_is_kept_whatever_its_delivery_mode(house: House, persistent: 
     again.store.commit()
     assert house.restarted().store.stored(1) == list(LETTERS)
     assert again.store.stored(1) == []
+
+
+def test_other_queues_that_a_transient_message_reaches_do_not_keep_it(house: House) -> None:
+    first, other = quorum(house, "first"), house.durable("other")
+    message = made(b"m", persistent=False)
+    first.publish(message)
+    other.publish(message)
+    house.store.commit()
+    again = house.restarted()
+    assert bodies_in(again.vhost.queues["first"]) == [b"m"]
+    assert bodies_in(again.vhost.queues["other"]) == []
 
 
 # -- what comes back

@@ -167,3 +167,36 @@ def test_what_is_due_is_forgotten_with_the_message() -> None:
     assert reader.body_due() > 1 << 20
     reader.drop_contents()
     assert reader.body_due() == 0
+
+
+def test_nothing_is_due_of_a_large_body_whose_last_frame_is_too_long() -> None:
+    said = Conversation().publish(1, "a").header(1, LARGE_BODY + 10)
+    octets = said.octets + Frame(BODY, 1, bytes(LARGEST_PAYLOAD)).encoded() * 3
+    reader = FrameReader(Recorder(), FRAME_MAX, 1 << 27)
+    at = len(said.octets)
+    reader.feed(said.octets)
+    with pytest.raises(HardError, match="longer than"):
+        while at < len(octets):
+            size = min(reader.body_due() or 9000, 9000)
+            assert size > 0
+            piece = octets[at : at + size]
+            at += size
+            if reader.body_due():
+                reader.feed_body(memoryview(piece))
+            else:
+                reader.feed(piece)
+
+
+@pytest.mark.parametrize("frame_max", [4096, 8192, 16384])
+def test_small_frames_are_read_as_ever(frame_max: int) -> None:
+    said = Conversation().publish(1, "a").header(1, 1 << 20)
+    reader = FrameReader(Recorder(), frame_max, 1 << 27)
+    reader.feed(said.octets)
+    assert (reader.large, reader.large_before) == (None, False)
+
+
+def test_of_a_message_that_is_too_large_nothing_is_due() -> None:
+    said = Conversation().publish(1, "a").header(1, 1 << 20)
+    reader = FrameReader(Recorder(), FRAME_MAX, 1000)
+    reader.feed(said.octets)
+    assert (reader.large, reader.large_before, reader.body_due()) == (None, False, 0)
