@@ -81,7 +81,6 @@ class Client(asyncio.BufferedProtocol):
                 self._room = self._body.room(due)
                 return _OCTETS[:due] if self._room is None else self._room
         elif reader.large_before:
-            reader.large_before = False
             return _FIRST_OCTETS
         return _BUFFER
 
@@ -91,6 +90,9 @@ class Client(asyncio.BufferedProtocol):
         now = self._commits.timer.begin_turn()
         try:
             if self._room is None:
+                # Only octets that came may change what is expected: a buffer is also asked for in vain.
+                if connection.reader.large is None:
+                    connection.reader.large_before = False
                 connection.receive(bytes(_OCTETS[:nbytes]), now)
             else:
                 room, self._room = self._room, None
