@@ -30,6 +30,7 @@ HOT_MODULES = (
     "broker/exchanges/*.py",
     "session/*.py",
     "store/records.py",
+    "store/reader.py",
     "store/batch.py",
     "store/journal.py",
     "store/memory.py",

@@ -31,6 +31,7 @@ from amqp_broker.broker.argument_values import (
     check_queue_type,
     check_queue_version,
     check_retry_type,
+    check_routing_key,
     check_time,
 )
 
@@ -92,6 +93,14 @@ class Argument:
         self.policy: PolicyKey | None = policy
 
 
+# Keys that queues and exchanges have in common: a policy says them to whichever it is for.
+_DEDUPLICATION: Final = PolicyKey(
+    "x-message-deduplication", "'x-message-deduplication' must be a boolean, got {}"
+)
+_HEADER: Final = PolicyKey("x-deduplication-header", "'x-deduplication-header' must be a string, got {}")
+_SIZE: Final = PolicyKey("x-cache-size", "'x-cache-size' must be an integer greater than 0, got {}")
+_TTL: Final = PolicyKey("x-cache-ttl", "'x-cache-ttl' must be an integer greater than 0, got {}")
+
 CLASSIC: Final = ("classic",)
 QUORUM: Final = ("quorum",)
 STREAM: Final = ("stream",)
@@ -114,7 +123,7 @@ QUEUE_ROWS: Final = (
         policy=PolicyKey("dead-letter-exchange", "{} is not a valid dead letter exchange name"),
     ),
     Argument(
-        "x-dead-letter-routing-key", "string", check_longstr,
+        "x-dead-letter-routing-key", "string, up to 255 octets", check_routing_key,
         "The routing key of dead letters; without it they keep their own.",
         needs="x-dead-letter-exchange",
         policy=PolicyKey("dead-letter-routing-key", "{} is not a valid dead letter routing key"),
@@ -273,21 +282,22 @@ QUEUE_ROWS: Final = (
     Argument(
         "x-message-deduplication", "true or false", check_bool,
         "A message whose deduplication header has a value that the queue remembers is confirmed, not stored.",
-        policy=PolicyKey("x-message-deduplication", "'x-message-deduplication' must be a boolean, got {}"),
+        policy=_DEDUPLICATION,
     ),
     Argument(
         "x-deduplication-header", "string", check_longstr,
         "The name of that header, if it is not `x-deduplication-header`.",
+        policy=_HEADER,
     ),
     Argument(
         "x-cache-size", "whole number, from 1", check_positive,
-        "How many values are remembered.",
-        policy=PolicyKey("x-cache-size", "'x-cache-size' must be an integer greater than 0, got {}"),
+        "How many values are remembered, whatever becomes of their messages.",
+        policy=_SIZE,
     ),
     Argument(
         "x-cache-ttl", "milliseconds, from 1", check_positive_time,
-        "How long a value is remembered; without it as long as the message is in the queue.",
-        policy=PolicyKey("x-cache-ttl", "'x-cache-ttl' must be an integer greater than 0, got {}"),
+        "How long a value is remembered, whatever becomes of its message.",
+        policy=_TTL,
     ),
 )  # fmt: skip
 
@@ -368,19 +378,23 @@ EXCHANGE_ROWS: Final = (
     ),
     Argument(
         "x-message-deduplication", "true or false", check_bool,
-        "Passes on only one of several messages with the same value of the deduplication header.",
+        "A message whose deduplication header has a value that the exchange remembers is confirmed, not routed.",
+        policy=_DEDUPLICATION,
     ),
     Argument(
         "x-deduplication-header", "string", check_longstr,
         "The name of that header, if it is not `x-deduplication-header`.",
+        policy=_HEADER,
     ),
     Argument(
         "x-cache-size", "whole number, from 1", check_positive,
-        "How many values are remembered.",
+        "How many values are remembered; 10,000 without it and `x-cache-ttl`.",
+        policy=_SIZE,
     ),
     Argument(
         "x-cache-ttl", "milliseconds, from 1", check_positive_time,
         "How long a value is remembered.",
+        policy=_TTL,
     ),
     Argument(
         "x-cache-persistence", "`disk` or `memory`", check_cache_persistence,
@@ -417,5 +431,5 @@ BINDING_ROWS: Final = (
 )  # fmt: skip
 
 POLICY_KEYS: Final[dict[str, Argument]] = {
-    row.policy.name: row for row in QUEUE_ROWS + POLICY_ROWS + EXCHANGE_ROWS if row.policy is not None
+    row.policy.name: row for row in EXCHANGE_ROWS + POLICY_ROWS + QUEUE_ROWS if row.policy is not None
 }

@@ -13,11 +13,13 @@ from typing import Final, TypeAlias
 from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
 
 LONGEST_MILLISECONDS: Final = 315_360_000_000  # ten years
+LONGEST_ROUTING_KEY: Final = 255  # octets
 MOST_PRIORITIES: Final = 255
 WHOLE_PERCENT: Final = 100
 
 Check: TypeAlias = Callable[[Field], "str | None"]
 
+_DIGITS: Final = re.compile(rb"0*[1-9][0-9]{0,11}")
 _MAX_AGE: Final = re.compile(r"0*[1-9][0-9]*[YMDhms]")
 
 
@@ -51,6 +53,14 @@ def check_positive(field: Field) -> str | None:
     if problem is None and number(field) == 0:
         problem = "{value_zero,0}"
     return problem
+
+
+def check_digits(field: Field) -> str | None:
+    """A whole number from 1 in a string, as RabbitMQ's deduplication plugin takes it, too."""
+    value = field.value
+    if field.kind == "S" and isinstance(value, bytes) and _DIGITS.fullmatch(value) is not None:
+        return None
+    return "not_a_number"
 
 
 def check_time(field: Field) -> str | None:
@@ -87,6 +97,14 @@ def check_delivery_limit(field: Field) -> str | None:
 
 def check_longstr(field: Field) -> str | None:
     return None if field.kind == "S" else f"{{unacceptable_type,{TYPE_NAMES[field.kind]}}}"
+
+
+def check_routing_key(field: Field) -> str | None:
+    """A string that fits where routing keys stand in methods. RabbitMQ takes a longer one, and then fails to use it."""
+    problem = check_longstr(field)
+    if problem is None and isinstance(field.value, bytes) and len(field.value) > LONGEST_ROUTING_KEY:
+        problem = f'"expected at most {LONGEST_ROUTING_KEY} octets, got {len(field.value)}"'
+    return problem
 
 
 def check_bool(field: Field) -> str | None:

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from amqp_broker.broker.argument_table import CONSUMER_ROWS, QUEUE_ROWS, QUEUE_TYPES, Argument
+from amqp_broker.broker.argument_table import (
+    CONSUMER_ROWS,
+    EXCHANGE_ROWS,
+    QUEUE_ROWS,
+    QUEUE_TYPES,
+    Argument,
+)
 from amqp_broker.broker.argument_values import check_queue_type, text
 from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
 from amqp_broker.errors import SoftError, precondition_failed
@@ -15,7 +21,16 @@ from amqp_broker.errors import SoftError, precondition_failed
 QUEUE_TYPE: Final = "x-queue-type"
 
 QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {row.name: row for row in QUEUE_ROWS}
+EXCHANGE_ARGUMENTS: Final[dict[str, Argument]] = {row.name: row for row in EXCHANGE_ROWS}
 CONSUMER_ARGUMENTS: Final[dict[str, Argument]] = {row.name: row for row in CONSUMER_ROWS}
+
+DEDUPLICATION: Final = (
+    "x-message-deduplication",
+    "x-deduplication-header",
+    "x-cache-size",
+    "x-cache-ttl",
+    "x-cache-persistence",
+)
 
 _CLASSIC: Final = Field("S", b"classic")
 
@@ -39,8 +54,35 @@ def with_default_type(
     return {**arguments, QUEUE_TYPE: Field("S", default.encode())}
 
 
+# A quorum queue's arguments are compared in an order of their own (rabbit_quorum_queue:capabilities).
+_COMPARED_FIRST: Final[dict[str, tuple[str, ...]]] = {
+    "quorum": (
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-dead-letter-strategy",
+        "x-expires",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-overflow",
+        "x-single-active-consumer",
+        QUEUE_TYPE,
+        "x-quorum-initial-group-size",
+        "x-delivery-limit",
+        "x-message-ttl",
+        "x-queue-leader-locator",
+    ),
+}
+
+
 def _names_for(kind: str) -> list[str]:
-    return [name for name, row in QUEUE_ARGUMENTS.items() if not row.types or kind in row.types]
+    """What RabbitMQ knows in its order, and the rest in the order of the table."""
+    names = list(_COMPARED_FIRST.get(kind, ()))
+    for name, row in QUEUE_ARGUMENTS.items():
+        if name not in names and (not row.types or kind in row.types):
+            names.append(name)
+    return names
 
 
 _NAMES: Final[dict[str, list[str]]] = {kind: _names_for(kind) for kind in QUEUE_TYPES}
@@ -67,6 +109,15 @@ def check_queue_arguments(resource: str, arguments: dict[str, Field]) -> None:
 def check_consumer_arguments(resource: str, kind: str, arguments: dict[str, Field]) -> None:
     """The same for the arguments of basic.consume on a queue of this type."""
     _check_values(CONSUMER_ARGUMENTS, kind, resource, arguments)
+
+
+def check_deduplication(resource: str, arguments: dict[str, Field]) -> None:
+    """The same for the arguments by which an exchange of any type deduplicates."""
+    for name in DEDUPLICATION:
+        field = arguments.get(name)
+        problem = None if field is None else EXCHANGE_ARGUMENTS[name].check(field)
+        if problem is not None:
+            raise _invalid(name, resource, problem)
 
 
 def _check_values(rows: dict[str, Argument], kind: str, resource: str, arguments: dict[str, Field]) -> None:

@@ -148,7 +148,7 @@ class Broker:
         definitions, stored = self.store.recover()
         if was_killed:
             for queue_found in stored.values():
-                queue_found.watermark = queue_found.last_seq
+                queue_found.interrupted = True
         by_kind: dict[str, list[Definition]] = {kind: [] for kind in KINDS}
         for definition in definitions:
             self.definitions.seen(definition.key)
@@ -157,6 +157,8 @@ class Broker:
         for definition in by_kind["exchange"]:
             restore_exchange(self._vhost_of(definition), definition, stored)
             found.exchanges += 1
+        for vhost in self.vhosts.values():
+            vhost.policies.apply_to_exchanges()
         for definition in by_kind["queue"]:
             queue = restore_queue(self._vhost_of(definition), definition, stored)
             found.queues += 1

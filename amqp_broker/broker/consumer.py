@@ -1,7 +1,8 @@
 """A consumer as a queue sees it: something that takes messages while it is not blocked.
 
-The session implements it. A queue calls `deliver` or `hand_over` only for a consumer that is not blocked; a blocked
-one loses its place in the line, and who unblocks it tells the queue (`Queue.activate`).
+The session implements it, as it does `Holder`, whoever has a delivery that the queue may take back. A queue calls
+`deliver` or `hand_over` only for a consumer that is not blocked; a blocked one loses its place in the line, and who
+unblocks it tells the queue (`Queue.activate`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,24 @@ if TYPE_CHECKING:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Consumer(ABC):
+class Holder(ABC):
+    """Who has a delivery that is not settled yet. A lease that ran out is told in two steps, as what comes back has
+    to be in its queue again before the holder asks for more.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def take_back(self, entry: QueueEntry, delivery_tag: int) -> bool:
+        """The lease of a delivery ran out: it is the queue's again. Whether it was still outstanding."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """What was taken back is in the queue: the holder may go on with the room that this made."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Consumer(Holder):
     """tag: the consumer tag. no_ack: messages count as acknowledged when sent. priority: `x-priority`.
 
     blocked: must not be given messages now (prefetch reached, or its connection has no room).
@@ -62,7 +80,3 @@ class Consumer(ABC):
     @abstractmethod
     def last_tag(self) -> int:
         """The delivery tag of what was delivered last."""
-
-    @abstractmethod
-    def take_back(self, entry: QueueEntry, delivery_tag: int) -> bool:
-        """The lease of a delivery ran out: it is the queue's again. Whether it was still outstanding."""

@@ -1,7 +1,9 @@
 """What becomes of a message that died: its new headers and keys, and the queues it may not go back to.
 
 The rules are those of RabbitMQ 3.10 (rabbit_dead_letter), to the order of the fields; consumers parse these headers.
-Publishing the result is the virtual host's business.
+All of it follows from the message's header and address, the death and the way it is to go; so what is made of one
+message does for the next ones with the same header, until the second is over. Publishing the result is the virtual
+host's business.
 """
 
 from __future__ import annotations
@@ -10,11 +12,20 @@ from typing import Final
 
 from amqp_broker.broker.host import REJECTED
 from amqp_broker.broker.message import Message
-from amqp_broker.content.header import EXPIRATION, HEADERS, rebuilt
+from amqp_broker.content.header import (
+    EXPIRATION,
+    HEADERS,
+    LONGEST_REWRITTEN,
+    MOST_REWRITTEN,
+    ContentHeader,
+    rebuilt,
+)
 from amqp_broker.content.table import Field
 
 DEATHS: Final = "x-death"
 MOST_DEATHS: Final = (1 << 63) - 1
+_CC: Final = b"\x02CC"
+_BCC: Final = b"\x03BCC"
 
 
 class Death:
@@ -28,11 +39,69 @@ class Death:
         self.time: int = time
 
 
-def dead_letter(message: Message, death: Death, exchange: str, routing_key: str | None) -> Message:
-    """The message as it is published to the dead letter exchange.
+class Letter:
+    """What dead letters that are alike have in common.
 
-    exchange: the dead letter exchange's name; routing_key: None to keep the message's own keys.
+    address, header: theirs. routing_key, further_keys: what they are routed by. visited: the queues, in octets, that
+    they must not go back to.
     """
+
+    __slots__ = ("address", "further_keys", "header", "routing_key", "visited")
+
+    def __init__(
+        self,
+        address: bytes,
+        header: ContentHeader,
+        routing_key: bytes,
+        further_keys: list[str],
+        visited: set[bytes],
+    ) -> None:
+        self.address: bytes = address
+        self.header: ContentHeader = header
+        self.routing_key: str = _text_of(routing_key)
+        self.further_keys: list[str] = further_keys
+        self.visited: set[bytes] = visited
+
+    def message(self, died: Message) -> Message:
+        """With the body of one that died."""
+        return Message(self.address, self.header, died.body, died.chunks)
+
+
+class DeadLetters:
+    """Makes dead letters, and remembers a few of this second."""
+
+    __slots__ = ("_known", "_second")
+
+    def __init__(self) -> None:
+        self._second: int = 0
+        # By all that a letter follows from. A header equals none but itself, and stays alive here.
+        self._known: dict[tuple[ContentHeader, bytes, str, str, str, str | None], Letter] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def letter(self, message: Message, death: Death, exchange: str, routing_key: str | None) -> Letter:
+        """What the message becomes.
+
+        exchange: the dead letter exchange's name; routing_key: None to keep the message's own keys.
+        """
+        if death.time != self._second:
+            self._known.clear()
+            self._second = death.time
+        source = (message.header, message.address, death.queue, death.reason, exchange, routing_key)
+        letter = self._known.get(source)
+        if letter is None:
+            letter = new_letter(message, death, exchange, routing_key)
+            message.header.forget_headers()
+            if len(message.header.payload) + len(letter.header.payload) <= 2 * LONGEST_REWRITTEN:
+                if len(self._known) >= MOST_REWRITTEN:
+                    self._known.clear()
+                self._known[source] = letter
+        return letter
+
+
+def new_letter(message: Message, death: Death, exchange: str, routing_key: str | None) -> Letter:
+    """As `DeadLetters.letter`, which need not make it again for the next message."""
     headers = dict(message.header.headers())
     event = _event(message, death, headers)
     _record(headers, event)
@@ -40,15 +109,15 @@ def dead_letter(message: Message, death: Death, exchange: str, routing_key: str 
         headers.pop("CC", None)
         headers.pop("BCC", None)
     header = rebuilt(message.header, {HEADERS: _sorted(headers), EXPIRATION: None})
-    # An argument may be longer than a routing key.
-    key = message.key_octets() if routing_key is None else _octets(routing_key)[:255]
+    key = message.key_octets() if routing_key is None else _octets(routing_key)
     name = _octets(exchange)
     address = bytes((len(name),)) + name + bytes((len(key),)) + key
-    return Message(address, header, message.body, message.chunks)
+    further_keys = [_text_of(octets) for octets in _copies(headers, "CC", "BCC")]
+    return Letter(address, header, key, further_keys, _visited(death.reason, headers))
 
 
 def _event(message: Message, death: Death, headers: dict[str, Field]) -> dict[str, Field]:
-    keys = [Field("S", message.key_octets())] + [Field("S", key) for key in further_keys(headers, "CC")]
+    keys = [Field("S", message.key_octets())] + [Field("S", key) for key in _copies(headers, "CC")]
     event = {
         "count": Field("l", 1),
         "reason": _text(death.reason),
@@ -62,7 +131,14 @@ def _event(message: Message, death: Death, headers: dict[str, Field]) -> dict[st
     return event
 
 
-def further_keys(headers: dict[str, Field], *names: str) -> list[bytes]:
+def further_keys(header: ContentHeader) -> list[str]:
+    """The routing keys in the headers CC and BCC of a message that was published before."""
+    if not header.has_headers or (_CC not in header.payload and _BCC not in header.payload):
+        return []
+    return [_text_of(key) for key in _copies(header.headers(), "CC", "BCC")]
+
+
+def _copies(headers: dict[str, Field], *names: str) -> list[bytes]:
     """The routing keys in the headers CC or BCC, whichever are named."""
     found: list[bytes] = []
     for name in names:
@@ -123,19 +199,20 @@ def _value(event: dict[str, Field], name: str) -> bytes | None:
     return field.value if field is not None and isinstance(field.value, bytes) else None
 
 
-def goes_in_circles(queue: str, reason: str, headers: dict[str, Field]) -> bool:
-    """Whether the message has been in this queue before and nobody rejected it since: then it would never stop."""
+def _visited(reason: str, headers: dict[str, Field]) -> set[bytes]:
+    """The queues that the message has been in since anybody rejected it: back there it would never stop."""
+    visited: set[bytes] = set()
     deaths = headers.get(DEATHS)
     if reason == REJECTED or deaths is None or not isinstance(deaths.value, list):
-        return False
-    name = _octets(queue)
+        return visited
     for death in deaths.value:
         # What is not a table a client must have put there, so the circle is not an automatic one.
         if not isinstance(death.value, dict) or _value(death.value, "reason") == REJECTED.encode():
-            return False
-        if _value(death.value, "queue") == name:
-            return True
-    return False
+            break
+        queue = _value(death.value, "queue")
+        if queue is not None:
+            visited.add(queue)
+    return visited
 
 
 def _sorted(table: dict[str, Field]) -> dict[str, Field]:
@@ -144,6 +221,10 @@ def _sorted(table: dict[str, Field]) -> dict[str, Field]:
 
 def _octets(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _text_of(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
 
 
 def _text(text: str) -> Field:

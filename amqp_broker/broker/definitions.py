@@ -54,6 +54,8 @@ class DefinitionWriter:
         }
         if exchange.holds is not None:
             value["store_id"] = exchange.holds.store_id
+        if exchange.seen_id:
+            value["seen_id"] = exchange.seen_id
         self.store.put_definition(Definition("exchange", exchange.definition, value))
 
     def put_queue(self, queue: Queue) -> None:
@@ -65,6 +67,8 @@ class DefinitionWriter:
             "auto_delete": queue.auto_delete,
             "arguments": write_table(queue.arguments),
         }
+        if queue.seen_id:
+            value["seen_id"] = queue.seen_id
         self.store.put_definition(Definition("queue", queue.definition, value))
 
     def put_binding(self, binding: Binding) -> None:
@@ -161,6 +165,8 @@ def restore_exchange(vhost: VirtualHost, definition: Definition, stored: dict[in
     exchange.auto_delete = cast(bool, value["auto_delete"])
     exchange.internal = cast(bool, value["internal"])
     exchange.definition = definition.key
+    exchange.seen_id = cast(int, value.get("seen_id", 0))
+    stored.pop(exchange.seen_id, None)
     vhost.add_exchange(exchange)
     if exchange.holds is not None:
         exchange.holds.store_id = cast(int, value["store_id"])
@@ -177,6 +183,8 @@ def restore_queue(vhost: VirtualHost, definition: Definition, stored: dict[int, 
     queue.auto_delete = cast(bool, value["auto_delete"])
     queue.store_id = cast(int, value["store_id"])
     queue.definition = definition.key
+    queue.seen_id = cast(int, value.get("seen_id", 0))
+    stored.pop(queue.seen_id, None)
     found = stored.pop(queue.store_id, None)
     if found is not None:
         queue.recovered(found)

@@ -1,26 +1,65 @@
 """Messages that wait for their time before they are routed: what an x-delayed-message exchange holds.
 
-To the store it is a queue like any other, whose entries expire when they are due; here they stand in a heap by that
-time, and what a restart found stays on disk until then. Nothing consumes from it: when a message is due, the host
-routes it through the exchange it waits in.
+To the store it is a queue like any other, except that a seq tells when its message is due: SLICE milliseconds of time
+in its upper bits, a number that rises in the lower ones. So the store holds the messages in the order of their times,
+and only those that are due first need be in memory. All of them are stored, whatever their delivery mode. Nothing
+consumes from it: when a message is due, the host routes it through the exchange it waits in.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from amqp_broker.broker.argument_values import LONGEST_MILLISECONDS
-from amqp_broker.broker.backlog import RUN_LENGTH
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import Store, StoredQueue
 from amqp_broker.broker.queue import TAKEN, Queue
-from amqp_broker.content.header import HEADERS, ContentHeader, parse_header, with_headers
+from amqp_broker.broker.runs import RUN_LENGTH
+from amqp_broker.content.header import ContentHeader, Rewritten, parse_header, with_headers
 from amqp_broker.content.table import INTEGER_KINDS, Field
 
 DELAY: Final = "x-delay"
 DELIVER_AT: Final = "x-deliver-at"
-_WORDS: Final = (b"\x07x-delay", b"\x0cx-deliver-at")
+_DELAY_OCTETS: Final = b"\x07x-delay"
+_DELIVER_AT_OCTETS: Final = b"\x0cx-deliver-at"
+
+# Milliseconds, and the bits of a seq for the number: room for times until the year 2109, and for 268 million messages
+# before a number is used again.
+SLICE: Final = 64
+NUMBER_BITS: Final = 28
+_NUMBERS: Final = 1 << NUMBER_BITS
+# How many messages are released in one turn.
+RELEASED: Final = 1000
+NOWHERE: Final = 1 << 64
+
+
+class _Wish:
+    """What a header asks for: deliver_at in milliseconds since the epoch, delay in milliseconds, 0 for nothing."""
+
+    __slots__ = ("delay", "deliver_at", "header")
+
+    def __init__(self) -> None:
+        self.header: ContentHeader | None = None
+        self.deliver_at: int = 0
+        self.delay: int = 0
+
+    def read(self, header: ContentHeader) -> None:
+        """Have this header's. It is asked for at each step of a message's way."""
+        if header is self.header:
+            return
+        self.header = header
+        self.deliver_at = 0
+        self.delay = 0
+        payload = header.payload
+        if header.has_headers and (_DELAY_OCTETS in payload or _DELIVER_AT_OCTETS in payload):
+            headers = header.headers()
+            self.deliver_at = _integer(headers.get(DELIVER_AT))
+            self.delay = _integer(headers.get(DELAY))
+
+
+# That of the header which was looked at last.
+_WISH: Final = _Wish()
 
 
 def due_at(header: ContentHeader, now: int) -> int:
@@ -29,13 +68,11 @@ def due_at(header: ContentHeader, now: int) -> int:
     x-deliver-at is that time itself; x-delay counts from now. Anything but an integer asks for nothing, as in the
     plugin that introduced x-delay. A wait is at most ten years.
     """
-    if not header.flags & HEADERS or not any(word in header.payload for word in _WORDS):
-        return 0
-    headers = header.headers()
-    due = _integer(headers.get(DELIVER_AT))
-    if not due:
-        delay = _integer(headers.get(DELAY))
-        due = now + delay if delay > 0 else 0
+    wish = _WISH
+    wish.read(header)
+    due = wish.deliver_at
+    if not due and wish.delay > 0:
+        due = now + wish.delay
     return min(due, now + LONGEST_MILLISECONDS) if due > now else 0
 
 
@@ -46,39 +83,61 @@ def _integer(field: Field | None) -> int:
 
 
 class DelayQueue(Queue):
-    """name: that of the exchange. waiting: (due, seq, entry), the entry None while only the store has it."""
+    """name: that of the exchange. waiting: (due, seq, entry) of those that are due first, a heap.
 
-    __slots__ = ("waiting",)
+    later: the entries that are in memory although their seqs are from `boundary` on, by seq. Others from there on
+    are in the store alone, `away` of them.
+    """
+
+    __slots__ = ("_negated", "_number", "_released", "away", "boundary", "later", "waiting")
 
     def __init__(self, name: str, vhost_name: str, durable: bool, store: Store) -> None:
         super().__init__(name, vhost_name, durable, {}, store)
-        self.waiting: list[tuple[int, int, QueueEntry | None]] = []
+        self.waiting: list[tuple[int, int, QueueEntry]] = []
+        self.later: dict[int, QueueEntry] = {}
+        self.boundary: int = NOWHERE
+        self.away: int = 0
+        self._number: int = 0
+        # The last slice of time that something was released of.
+        self._released: int = 0
+        # Headers with their delays negated.
+        self._negated: Rewritten = Rewritten()
 
     def publish(self, message: Message) -> int:
-        seq = self.next_seq
-        self.next_seq = seq + 1
-        entry = QueueEntry(message, self, seq)
-        entry.expiry = max(due_at(message.header, self.clock.milliseconds), 1)
-        if self.durable and message.persistent:
+        due = max(due_at(message.header, self.clock.milliseconds), 1)
+        seq = self._new_seq(due)
+        # A message of its own: other queues that hold it store it no other than they should.
+        entry = QueueEntry(Message(message.address, message.header, message.body, message.chunks), self, seq)
+        entry.expiry = due
+        if self.store_id:
             self.store.put(self.store_id, entry)
-        heappush(self.waiting, (entry.expiry, seq, entry))
-        self._watch(self.waiting[0][0])
+            self.store.mark_delivered(self.store_id, self._number)
+        self._add(entry)
+        self._watch_first()
         return TAKEN
 
     def time_is_up(self, now: int) -> None:
         """Have what is due routed, in the batch in which it leaves the store here."""
-        waiting = self.waiting
-        while waiting and waiting[0][0] <= now:
-            _, seq, kept = heappop(waiting)
-            entry = self._stored(seq) if kept is None else kept
-            if entry is not None and self.host is not None:
-                self.host.release(self.name, _as_released(entry.message))
+        released = 0
+        while released < RELEASED:
+            if not self._is_due(now):
+                break
+            _, _, entry = heappop(self.waiting)
+            released += 1
+            self._released = max(self._released, entry.seq >> NUMBER_BITS)
+            if self.host is not None:
+                self.host.release(self.name, self._as_released(entry.message))
                 self._forget(entry)
-        if waiting:
-            self._watch(waiting[0][0])
+        self._watch_first()
 
     def ready_count(self) -> int:
-        return len(self.waiting)
+        return len(self.waiting) + len(self.later) + self.away
+
+    def away_count(self) -> int:
+        return self.away
+
+    def resident(self) -> list[QueueEntry]:
+        return [*(entry for _, _, entry in self.waiting), *self.later.values()]
 
     def available(self) -> bool:
         return False
@@ -86,36 +145,122 @@ class DelayQueue(Queue):
     def clear(self) -> None:
         super().clear()
         self.waiting.clear()
+        self.later.clear()
+        self.away = 0
+        self.boundary = NOWHERE
 
     def recovered(self, stored: StoredQueue) -> None:
-        super().recovered(stored)
-        self._on_disk = 0
-        self.ready_bytes = 0
-        seq = stored.first_seq
-        left = stored.count
-        while left > 0:
-            run = self.store.read(self.store_id, seq, min(RUN_LENGTH, left))
-            if not run:
+        for lane in stored.lanes:
+            self.away += lane.count
+            if lane.count and self.boundary == NOWHERE:
+                self.boundary = lane.first_seq
+            if lane.level == 0:
+                self._number = lane.watermark
+        self._watch_first()
+
+    def resident_octets(self) -> int:
+        return self.ready_bytes
+
+    def page_out(self, keep: int, whole_runs: bool) -> None:
+        """Have those that are due last leave memory."""
+        readable = self.store.readable()
+        if not self.store_id or len(self.waiting) + len(self.later) <= keep:
+            return
+        if len(self.waiting) > keep:
+            self.waiting.sort(key=_second)
+            # Beyond what was released: of that, the store may still have rows.
+            boundary = max(self.waiting[keep][1], (self._released + 1) << NUMBER_BITS)
+            self.boundary = min(self.boundary, boundary)
+            for _, seq, entry in self.waiting[keep:]:
+                if seq >= self.boundary:
+                    self.later[seq] = entry
+            self.waiting = [waiting for waiting in self.waiting if waiting[1] < self.boundary]
+            heapify(self.waiting)
+        for seq in [seq for seq, entry in self.later.items() if 0 <= entry.batch <= readable]:
+            self.ready_bytes -= self.later.pop(seq).message.header.body_size
+            self.away += 1
+
+    def use_numbers_from(self, number: int) -> None:
+        """Go on as if so many messages had been held."""
+        self._number = number
+
+    def _as_released(self, message: Message) -> Message:
+        """The delay is negated once it has passed, so that the message is not delayed again on its way."""
+        header = message.header
+        negated = self._negated.find(header, 0)
+        if negated is None:
+            _WISH.read(header)
+            delay = _WISH.delay
+            if delay <= 0:
+                return message
+            headers = dict(header.headers())
+            headers[DELAY] = Field("l", -delay)
+            negated = with_headers(header, headers)
+            self._negated.keep(header, 0, negated)
+        return Message(message.address, negated, message.body, message.chunks)
+
+    def _new_seq(self, due: int) -> int:
+        if not self.ready_count():
+            self._number = 0
+        while True:
+            self._number += 1
+            seq = due // SLICE << NUMBER_BITS | self._number % _NUMBERS
+            if self._number < _NUMBERS or not self._is_taken(seq):
+                return seq
+
+    def _is_taken(self, seq: int) -> bool:
+        """Whether a message waits under this seq: to be asked when numbers are used for the second time."""
+        if seq in self.later or any(waiting[1] == seq for waiting in self.waiting):
+            return True
+        found = self.store.read(self.store_id, seq, 1) if self.away else []
+        return len(found) > 0 and found[0].seq == seq
+
+    def _add(self, entry: QueueEntry) -> None:
+        self.ready_bytes += entry.message.header.body_size
+        if entry.seq < self.boundary:
+            heappush(self.waiting, (entry.expiry, entry.seq, entry))
+        else:
+            self.later[entry.seq] = entry
+
+    def _is_due(self, now: int) -> bool:
+        """Whether the first in the heap is due, after what may be due before it was brought there."""
+        while self.boundary >> NUMBER_BITS <= now // SLICE:
+            if self.waiting and self.waiting[0][0] <= now:
+                # The rest of the slice comes when there is room for it.
                 break
-            for found in run:
-                heappush(self.waiting, (found.expiry, found.seq, None))
-            left -= len(run)
-            seq = run[len(run) - 1].seq + 1
-        if self.waiting:
-            self._watch(self.waiting[0][0])
+            self._bring_next()
+        if not self.waiting or self.waiting[0][0] > now:
+            return False
+        self.ready_bytes -= self.waiting[0][2].message.header.body_size
+        return True
 
-    def _stored(self, seq: int) -> QueueEntry | None:
-        found = self.store.read(self.store_id, seq, 1)
-        if not found or found[0].seq != seq:
-            return None
-        return self.entry_of(found[0], parse_header(found[0].header))
+    def _bring_next(self) -> None:
+        """Move the boundary past the next run of the store, and what lies before it into the heap."""
+        rows = self.store.read(self.store_id, self.boundary, RUN_LENGTH) if self.away else []
+        if rows:
+            self.boundary = rows[len(rows) - 1].seq + 1
+        else:
+            self.boundary = NOWHERE
+            self.away = 0
+        header: ContentHeader | None = None
+        for row in rows:
+            if row.seq not in self.later:
+                self.away -= 1
+                if header is None or row.header != header.payload:
+                    header = parse_header(row.header)
+                self._add(self.entry_of(row, header))
+        for seq in [seq for seq in self.later if seq < self.boundary]:
+            entry = self.later.pop(seq)
+            heappush(self.waiting, (entry.expiry, seq, entry))
+
+    def _watch_first(self) -> None:
+        """Be woken when the first in memory is due, or what is next in the store may be."""
+        due = self.waiting[0][0] if self.waiting else 0
+        if self.boundary != NOWHERE:
+            slice_begins = (self.boundary >> NUMBER_BITS) * SLICE
+            due = min(due, slice_begins) if due else slice_begins
+        self._watch(due)
 
 
-def _as_released(message: Message) -> Message:
-    """The delay is negated once it has passed, so that the message is not delayed again on its way."""
-    headers = dict(message.header.headers())
-    delay = _integer(headers.get(DELAY))
-    if delay <= 0:
-        return message
-    headers[DELAY] = Field("l", -delay)
-    return Message(message.address, with_headers(message.header, headers), message.body, message.chunks)
+def _second(waiting: tuple[int, int, QueueEntry]) -> int:
+    return waiting[1]

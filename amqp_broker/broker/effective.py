@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from amqp_broker.broker.argument_table import POLICY_KEYS
-from amqp_broker.broker.argument_values import number
-from amqp_broker.broker.arguments import QUEUE_ARGUMENTS, queue_type
+from amqp_broker.broker.argument_table import POLICY_KEYS, Argument
+from amqp_broker.broker.argument_values import check_digits, number
+from amqp_broker.broker.arguments import EXCHANGE_ARGUMENTS, QUEUE_ARGUMENTS, queue_type
 from amqp_broker.broker.features import (
     DROP_HEAD,
     NO_LIMIT,
@@ -20,10 +20,16 @@ from amqp_broker.broker.features import (
     RETRY_DISABLED,
     RETRY_FAILED,
     RETRY_RETURNED,
+    Deduplication,
     QueueFeatures,
 )
 from amqp_broker.broker.policy import Policy
 from amqp_broker.content.table import INTEGER_KINDS, Field
+
+SWITCH: Final = "x-message-deduplication"
+DEDUPLICATION_HEADER: Final = "x-deduplication-header"
+# How many values an exchange remembers that is told neither a number nor a time.
+REMEMBERED: Final = 10_000
 
 # How long a message waits the first time if it is only said which messages wait, milliseconds.
 RETRY_DELAY: Final = 1000
@@ -79,15 +85,18 @@ def _lower(one: Field, other: Field) -> Field:
 class _Values:
     """Looks up what arguments and a merged policy say."""
 
-    __slots__ = ("arguments", "definition")
+    __slots__ = ("arguments", "definition", "rows")
 
-    def __init__(self, arguments: dict[str, Field], definition: dict[str, Field]) -> None:
+    def __init__(
+        self, arguments: dict[str, Field], definition: dict[str, Field], rows: dict[str, Argument]
+    ) -> None:
         self.arguments: dict[str, Field] = arguments
         self.definition: dict[str, Field] = definition
+        self.rows: dict[str, Argument] = rows
 
     def field(self, name: str) -> Field | None:
         argument = self.arguments.get(name)
-        key = QUEUE_ARGUMENTS[name].policy
+        key = self.rows[name].policy
         policy = None if key is None else self.definition.get(key.name)
         if argument is None or policy is None:
             return policy if argument is None else argument
@@ -95,6 +104,8 @@ class _Values:
 
     def number(self, name: str, default: int) -> int:
         field = self.field(name)
+        if field is not None and isinstance(field.value, bytes) and check_digits(field) is None:
+            return int(field.value)
         if field is None or field.kind not in INTEGER_KINDS:
             return default
         return number(field)
@@ -118,7 +129,7 @@ def features_of(
     arguments: dict[str, Field], effective: Effective, quorum_delivery_limit: int = NO_LIMIT
 ) -> QueueFeatures:
     """What a queue works by. quorum_delivery_limit: for quorum queues to which nothing else gives one."""
-    values = _Values(arguments, effective.definition)
+    values = _Values(arguments, effective.definition, QUEUE_ARGUMENTS)
     is_quorum = queue_type(arguments) == "quorum"
     features = QueueFeatures()
     features.message_ttl = values.number("x-message-ttl", NO_LIMIT)
@@ -134,11 +145,14 @@ def features_of(
     features.delivery_limit = max(NO_LIMIT, values.number("x-delivery-limit", default))
     features.lease = values.number("x-consumer-timeout", 0)
     _retries(features, values)
-    features.deduplicates = values.switch("x-message-deduplication")
-    features.deduplication_header = values.name("x-deduplication-header") or features.deduplication_header
-    features.deduplication_size = values.number("x-cache-size", NO_LIMIT)
-    features.deduplication_ttl = values.number("x-cache-ttl", 0)
+    if values.switch(SWITCH):
+        features.deduplication = _deduplication(values)
     return features
+
+
+def _deduplication(values: _Values) -> Deduplication:
+    header = values.name(DEDUPLICATION_HEADER) or DEDUPLICATION_HEADER
+    return Deduplication(header, values.number("x-cache-size", NO_LIMIT), values.number("x-cache-ttl", 0))
 
 
 def _retries(features: QueueFeatures, values: _Values) -> None:
@@ -151,6 +165,29 @@ def _retries(features: QueueFeatures, values: _Values) -> None:
     features.retry_max = values.number("x-delayed-retry-max", 0)
     features.retry_multiplier = values.number("x-delayed-retry-multiplier", 0)
     features.retry_jitter = values.number("x-delayed-retry-jitter", 0)
+
+
+def exchange_deduplication(
+    arguments: dict[str, Field], effective: Effective, always: bool
+) -> Deduplication | None:
+    """How an exchange deduplicates, if it does. always: its type does, whatever arguments and policies say.
+
+    A policy switches it on only if it is for exchanges alone: one for everything of a name, made for RabbitMQ's
+    plugin, concerns the queues there, and an exchange that followed it would drop what the queues are to take.
+    """
+    values = _Values(arguments, effective.definition, EXCHANGE_ARGUMENTS)
+    if not always and SWITCH not in arguments and not _is_for_exchanges(effective.policy):
+        return None
+    if not always and not values.switch(SWITCH):
+        return None
+    terms = _deduplication(values)
+    if not terms.remembers():
+        terms.size = REMEMBERED
+    return terms
+
+
+def _is_for_exchanges(policy: Policy | None) -> bool:
+    return policy is not None and policy.apply_to == "exchanges"
 
 
 def alternate_exchange(arguments: dict[str, Field], effective: Effective) -> str | None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from amqp_broker.broker.exchanges.base import Binding, BindingKey, Exchange, Remembered
 from amqp_broker.broker.exchanges.consistent_hash import ConsistentHashExchange
+from amqp_broker.broker.exchanges.deduplicating import DeduplicatingExchange
 from amqp_broker.broker.exchanges.delayed import DelayedExchange, delayed_type
 from amqp_broker.broker.exchanges.direct import DirectExchange
 from amqp_broker.broker.exchanges.fanout import FanoutExchange
@@ -29,6 +30,7 @@ EXCHANGE_TYPES: Final[dict[str, type[Exchange]]] = {
     "topic": TopicExchange,
     "x-consistent-hash": ConsistentHashExchange,
     "x-delayed-message": DelayedExchange,
+    "x-message-deduplication": DeduplicatingExchange,
     "x-modulus-hash": ModulusHashExchange,
     "x-random": RandomExchange,
     "x-recent-history": RecentHistoryExchange,

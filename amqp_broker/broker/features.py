@@ -1,4 +1,4 @@
-"""What a queue's arguments and policies come to: the values that its features work with.
+"""What the arguments and policies of a queue, or an exchange, come to: the values that their features work with.
 
 Plain values, made anew by `effective` whenever an argument or a policy says something else, and never changed in
 place. A queue looks at them where something happens, so a policy takes effect with the next message.
@@ -20,6 +20,24 @@ RETRY_FAILED: Final = 2
 RETRY_RETURNED: Final = 3
 
 
+class Deduplication:
+    """By which header messages are told apart, and how many of its values are remembered for how long.
+
+    size: NO_LIMIT for any number. ttl: milliseconds, 0 for any time.
+    """
+
+    __slots__ = ("header", "size", "ttl")
+
+    def __init__(self, header: str, size: int, ttl: int) -> None:
+        self.header: str = header
+        self.size: int = size
+        self.ttl: int = ttl
+
+    def remembers(self) -> bool:
+        """Whether a value counts for longer than its message is in the queue."""
+        return self.size != NO_LIMIT or self.ttl > 0
+
+
 class QueueFeatures:
     """message_ttl, expires, retry_min, retry_max, lease: milliseconds; expires and lease 0 if unset.
 
@@ -28,18 +46,14 @@ class QueueFeatures:
     max_priority: 0 for none. delivery_limit: how often a message may come back.
     retry_type: RETRY_DISABLED, ...; retry_multiplier: 0 for a delay that grows by retry_min each time;
     retry_jitter: the share of a delay, in percent, that is random.
-    deduplicates: by deduplication_header, remembering deduplication_size messages for deduplication_ttl ms (0: as
-    long as they are in the queue).
+    deduplication: None if duplicates are taken like other messages.
     NO_LIMIT stands for a limit or a TTL that is not set.
     """
 
     __slots__ = (
         "dead_letter_exchange",
         "dead_letter_routing_key",
-        "deduplicates",
-        "deduplication_header",
-        "deduplication_size",
-        "deduplication_ttl",
+        "deduplication",
         "delivery_limit",
         "expires",
         "lease",
@@ -71,10 +85,7 @@ class QueueFeatures:
         self.retry_max: int = 0
         self.retry_multiplier: int = 0
         self.retry_jitter: int = 0
-        self.deduplicates: bool = False
-        self.deduplication_header: str = "x-deduplication-header"
-        self.deduplication_size: int = NO_LIMIT
-        self.deduplication_ttl: int = 0
+        self.deduplication: Deduplication | None = None
 
     def over_limit(self, length: int, octets: int) -> bool:
         """Whether so many messages, or octets of their bodies, are more than may be ready."""

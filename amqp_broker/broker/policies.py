@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.arguments import queue_type
-from amqp_broker.broker.effective import Effective, alternate_exchange, features_of
+from amqp_broker.broker.effective import Effective, alternate_exchange, exchange_deduplication, features_of
 from amqp_broker.broker.features import NO_LIMIT
 from amqp_broker.broker.policy import Policies, Policy
 
@@ -83,10 +83,26 @@ class AppliedPolicies:
         return True
 
     def apply_to_queue(self, queue: Queue) -> None:
+        seen_id = queue.seen_id
         queue.apply(features_of(queue.arguments, self.of_queue(queue), self.quorum_delivery_limit))
+        if queue.seen_id != seen_id and queue.definition:
+            self.definitions.put_queue(queue)
 
     def apply_to_exchange(self, exchange: Exchange) -> None:
-        exchange.alternate = alternate_exchange(exchange.arguments, self.of_exchange(exchange))
+        effective = self.of_exchange(exchange)
+        exchange.alternate = alternate_exchange(exchange.arguments, effective)
+        if not exchange.name:
+            # Messages do not come through the default exchange but go to its queues directly.
+            return
+        seen_id = exchange.seen_id
+        exchange.deduplicate(exchange_deduplication(exchange.arguments, effective, exchange.deduplicates))
+        if exchange.seen_id != seen_id and exchange.durable:
+            self.definitions.put_exchange(exchange)
+
+    def apply_to_exchanges(self) -> None:
+        """To all: those that are always there are made before the policies are known."""
+        for exchange in self.exchanges.values():
+            self.apply_to_exchange(exchange)
 
     def _effects(self) -> tuple[dict[Queue, Effective], dict[Exchange, Effective]]:
         queues = {queue: self.of_queue(queue) for queue in self.queues.values()}

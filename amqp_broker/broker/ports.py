@@ -9,12 +9,16 @@ A batch never splits a turn, so whatever one turn changes becomes durable togeth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
     from amqp_broker.broker.message import QueueEntry
+
+
+# The bits of a seq below its lane.
+LEVEL_SHIFT: Final = 56
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -43,21 +47,39 @@ class Definition:
         self.value: dict[str, object] = value
 
 
-class StoredQueue:
-    """What the store holds for one queue id after a start: see `Store.recover`.
+class StoredLane:
+    """What the store holds for one lane of a queue after a start: the entries whose seqs have `level` as top octet.
 
     first_seq and last_seq bound the entries; watermark: entries up to and including
     it had been handed out. count may be 0, and last_seq above that of the last entry.
     """
 
-    __slots__ = ("body_bytes", "count", "first_seq", "last_seq", "watermark")
+    __slots__ = ("body_bytes", "count", "first_seq", "last_seq", "level", "watermark")
 
-    def __init__(self, first_seq: int, last_seq: int, count: int, body_bytes: int, watermark: int) -> None:
-        self.first_seq: int = first_seq
-        self.last_seq: int = last_seq
-        self.count: int = count
-        self.body_bytes: int = body_bytes
-        self.watermark: int = watermark
+    def __init__(self, level: int) -> None:
+        self.level: int = level
+        self.first_seq: int = 0
+        self.last_seq: int = 0
+        self.count: int = 0
+        self.body_bytes: int = 0
+        self.watermark: int = 0
+
+
+class StoredQueue:
+    """What the store holds for one queue id after a start: its lanes, lowest level first, see `Store.recover`.
+
+    interrupted: more may have been handed out than the watermarks say.
+    """
+
+    __slots__ = ("interrupted", "lanes")
+
+    def __init__(self) -> None:
+        self.lanes: list[StoredLane] = []
+        self.interrupted: bool = False
+
+    @property
+    def count(self) -> int:
+        return sum([lane.count for lane in self.lanes])
 
 
 class StoredEntry:
@@ -77,9 +99,14 @@ class StoredEntry:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Store(ABC):
-    """Keeps durable definitions and the persistent messages of durable queues."""
+    """Keeps durable definitions and the persistent messages of durable queues.
+
+    A seq is below 2^64, and its top octet is the lane it belongs to. batch: the number of the current batch.
+    settled: that of the last batch that is known to be durable.
+    """
 
     batch: int
+    settled: int
 
     @abstractmethod
     def recover(self) -> tuple[list[Definition], dict[int, StoredQueue]]:
@@ -89,13 +116,17 @@ class Store(ABC):
     def read(self, queue_id: int, first_seq: int, limit: int) -> list[StoredEntry]:
         """Up to `limit` durable entries with seq >= first_seq, in seq order, stopping early near 4 MiB of bodies.
 
-        What was durable when the store was opened is seen; what was put since may not be, even if its batch
-        is durable. At least one entry is returned if there is one.
+        What was durable when the store was opened is seen, and so are the batches up to `readable`; what was put
+        since may not be, even if its batch is durable. At least one entry is returned if there is one.
         """
 
     @abstractmethod
+    def readable(self) -> int:
+        """The last batch of this run whose entries `read` is sure to find; NOT_STORED if nothing can be read back."""
+
+    @abstractmethod
     def put(self, queue_id: int, entry: QueueEntry) -> None:
-        """Add an entry to the current batch and set `entry.batch`. Called in rising seq order for a queue."""
+        """Add an entry to the current batch and set `entry.batch`. Its seq is one that the queue has no entry for."""
 
     @abstractmethod
     def delete(self, queue_id: int, entry: QueueEntry) -> None:
@@ -103,7 +134,7 @@ class Store(ABC):
 
     @abstractmethod
     def delete_range(self, queue_id: int, first_seq: int, last_seq: int) -> None:
-        """Remove every durable entry with first_seq <= seq <= last_seq that no batch of this run holds."""
+        """Remove every entry with first_seq <= seq <= last_seq, which lie in one lane and are all settled."""
 
     @abstractmethod
     def delete_queue(self, queue_id: int) -> None:
@@ -111,7 +142,28 @@ class Store(ABC):
 
     @abstractmethod
     def mark_delivered(self, queue_id: int, seq: int) -> None:
-        """Entries up to seq have been handed out; kept lazily: it rides with a batch that is written anyway."""
+        """Entries of that lane up to seq have been handed out; kept lazily, with a batch that is written anyway."""
+
+    @abstractmethod
+    def count_deliveries(self, queue_id: int, entry: QueueEntry) -> None:
+        """Have `entry.deliveries` survive a restart; of an entry that has been handed out.
+
+        What is kept does not include the last delivery, as the watermark tells of that.
+        """
+
+    # What does not fit into memory, and need not survive a restart.
+
+    @abstractmethod
+    def spill(self, values: list[object]) -> int:
+        """Keep plain values (as for marshal) outside of memory; a ticket for `unspill`, 0 if that cannot be done."""
+
+    @abstractmethod
+    def unspill(self, ticket: int) -> list[object]:
+        """The values that were spilled. The ticket goes on until `forget_spilled`."""
+
+    @abstractmethod
+    def forget_spilled(self, ticket: int) -> None:
+        """Give up what was spilled."""
 
     @abstractmethod
     def put_definition(self, definition: Definition) -> None:

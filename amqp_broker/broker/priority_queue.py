@@ -1,24 +1,36 @@
-"""A queue with priorities (`x-max-priority`): the highest that has an entry goes first, in publish order within one.
+"""A queue with message priorities (x-max-priority): strict order by priority, publish order within one.
 
-Only the order of what is ready differs from `queue.Queue`; consumers, settling and limits are the same. A level costs
-an empty deque, and the highest one with an entry is found by one look at a bit mask, however many levels there are.
+Each priority has a lane of its own, and a bit mask of those that have an entry finds the highest by one operation,
+however many levels there are and however empty they stand. The top octet of a seq tells the priority, the highest
+first, so that the store holds each lane apart and a restart finds them without reading a message.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from typing import Final
 
-from amqp_broker.broker.backlog import BY_SEQ
-from amqp_broker.broker.message import QueueEntry
-from amqp_broker.broker.ports import Store
+from amqp_broker.broker.lane import Lane
+from amqp_broker.broker.message import Message, QueueEntry
+from amqp_broker.broker.ports import LEVEL_SHIFT, Store, StoredLane
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.table import Field
 
+_PLACE: Final = (1 << LEVEL_SHIFT) - 1
+
 
 class PriorityQueue(Queue):
-    """levels: entries by priority; occupied: the levels that have one, as a bit mask."""
+    """levels: a lane for each priority; occupied: those that have an entry, as a bit mask."""
 
-    __slots__ = ("_count", "levels", "max_priority", "occupied")
+    __slots__ = (
+        "_away",
+        "_away_octets",
+        "_count",
+        "_handed_out",
+        "_place",
+        "levels",
+        "max_priority",
+        "occupied",
+    )
 
     def __init__(
         self, name: str, vhost_name: str, durable: bool, arguments: dict[str, Field], store: Store
@@ -27,78 +39,93 @@ class PriorityQueue(Queue):
         field = arguments["x-max-priority"]
         assert isinstance(field.value, int)
         self.max_priority: int = field.value
-        self.levels: list[deque[QueueEntry]] = [deque() for _ in range(self.max_priority + 1)]
+        self.levels: list[Lane] = [Lane() for _ in range(self.max_priority + 1)]
         self.occupied: int = 0
-        self._count: int = 0
+        self._place: int = 0
+        self._handed_out: list[int] = [0] * len(self.levels)
+        # Each delivery is looked at by `_mark_delivered`, which knows the level.
+        self.watermark = -1
+
+    def publish(self, message: Message) -> int:
+        self._place += 1
+        level = min(message.header.priority, self.max_priority)
+        self.next_seq = (self.max_priority - level) << LEVEL_SHIFT | self._place
+        return super().publish(message)
 
     def append(self, entry: QueueEntry) -> None:
-        if self._on_disk:
-            self._load()
         self.ready_bytes += entry.message.header.body_size
-        self._add(entry)
+        level = self._level(entry.seq)
+        self.levels[level].append(entry)
+        self.occupied |= 1 << level
 
     def put_back(self, entries: list[QueueEntry], failed: bool = False) -> None:
-        if self._on_disk:
-            self._load()
         by_level: dict[int, list[QueueEntry]] = {}
         for entry in entries:
             self.ready_bytes += entry.message.header.body_size
-            self._noted(entry)
-            by_level.setdefault(self._level(entry), []).append(entry)
-        for number, returned in by_level.items():
-            level = self.levels[number]
-            last = returned[len(returned) - 1].seq
-            while level and level[0].seq < last:
-                returned.append(level.popleft())
-            returned.sort(key=BY_SEQ)
-            returned.reverse()
-            level.extendleft(returned)
+            by_level.setdefault(self._level(entry.seq), []).append(entry)
+        for level, returned in by_level.items():
+            self.levels[level].put_back(self, returned)
+            self.occupied |= 1 << level
 
     def available(self) -> bool:
-        if self._on_disk:
-            self._load()
-        return self._count > 0
+        while self.occupied:
+            highest = self.occupied.bit_length() - 1
+            lane = self.levels[highest]
+            if lane.ready or lane.refill(self):
+                return True
+            self.occupied &= ~(1 << highest)
+        return False
 
     def head(self) -> QueueEntry:
-        return self.levels[self.occupied.bit_length() - 1][0]
+        return self.levels[self.occupied.bit_length() - 1].ready[0]
 
     def take(self) -> QueueEntry:
         highest = self.occupied.bit_length() - 1
-        level = self.levels[highest]
-        entry = level.popleft()
-        if not level:
+        lane = self.levels[highest]
+        entry = lane.ready.popleft()
+        if not lane.ready and not lane.away_count:
             self.occupied &= ~(1 << highest)
-        self._count -= 1
         self.ready_bytes -= entry.message.header.body_size
         return entry
 
-    def resident(self) -> list[QueueEntry]:
-        return [entry for level in self.levels for entry in level]
+    def lanes(self) -> list[Lane]:
+        return [
+            self.levels[level] for level in range(self.max_priority, -1, -1) if self.occupied >> level & 1
+        ]
 
     def clear(self) -> None:
         super().clear()
-        for level in self.levels:
-            level.clear()
         self.occupied = 0
-        self._count = 0
 
     def ready_count(self) -> int:
-        return self._count + self._on_disk
+        return sum([len(lane) for lane in self.lanes()])
 
-    def _add(self, entry: QueueEntry) -> None:
-        self.levels[self._level(entry)].append(entry)
-        self._noted(entry)
+    def away_count(self) -> int:
+        return sum([lane.away_count for lane in self.lanes()])
 
-    def _noted(self, entry: QueueEntry) -> None:
-        self.occupied |= 1 << self._level(entry)
-        self._count += 1
+    def resident_octets(self) -> int:
+        return self.ready_bytes - sum([lane.away_octets for lane in self.lanes()])
 
-    def _level(self, entry: QueueEntry) -> int:
-        return min(entry.message.header.priority, self.max_priority)
+    def page_out(self, keep: int, whole_runs: bool) -> None:
+        for lane in self.lanes():
+            lane.page_out(self, keep, whole_runs)
+            keep = max(0, keep - lane.resident_count())
 
-    def _load(self) -> None:
-        """Bring back all that the store holds, for the first to go may be the last stored."""
-        while self._on_disk and self._read_back():
-            while self.ready:
-                self._add(self.ready.popleft())
-        self._on_disk = 0
+    def lane_recovered(self, stored: StoredLane, watermark: int) -> None:
+        level = self._level(stored.first_seq or stored.level << LEVEL_SHIFT)
+        self.levels[level].recovered(stored)
+        self._handed_out[level] = watermark
+        self._place = max(self._place, stored.last_seq & _PLACE)
+        if stored.count:
+            self.occupied |= 1 << level
+
+    def handed_out(self, seq: int) -> bool:
+        return seq <= self._handed_out[self._level(seq)]
+
+    def _mark_delivered(self, entry: QueueEntry) -> None:
+        if entry.batch >= 0 and not self.handed_out(entry.seq):
+            self._handed_out[self._level(entry.seq)] = entry.seq
+            self.store.mark_delivered(self.store_id, entry.seq)
+
+    def _level(self, seq: int) -> int:
+        return self.max_priority - (seq >> LEVEL_SHIFT)

@@ -13,15 +13,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.arguments import queue_type
-from amqp_broker.broker.backlog import BY_SEQ, Backlog, QueueStatistics
-from amqp_broker.broker.consumer import Consumer
-from amqp_broker.broker.deduplication import Seen
+from amqp_broker.broker.backlog import BY_SEQ, Backlog
+from amqp_broker.broker.consumer import Consumer, Holder
+from amqp_broker.broker.deduplication import Seen, deduplicate
 from amqp_broker.broker.features import DROP_HEAD, NO_LIMIT, REJECT_PUBLISH_DLX, QueueFeatures
 from amqp_broker.broker.host import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, QueueHost
 from amqp_broker.broker.line import Line
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
 from amqp_broker.broker.ports import Store, StoredEntry
 from amqp_broker.broker.redelivery import Leases, Retries, retry_delay
+from amqp_broker.broker.statistics import QueueStatistics
 from amqp_broker.broker.timetable import Clock
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
@@ -29,6 +30,8 @@ from amqp_broker.content.table import Field
 if TYPE_CHECKING:
     from amqp_broker.broker.exchanges.base import Binding
 
+# How many messages that are over time, or over a limit, go in one turn.
+AT_ONCE: Final = 1000
 # What became of a publish.
 TAKEN: Final = 0
 REFUSED: Final = 1
@@ -36,14 +39,13 @@ _ADMITTED: Final = 2
 
 
 class Queue(Backlog):
-    """owner: the connection an exclusive queue belongs to, else None. store_id: 0 unless durable.
-
+    """owner: the connection an exclusive queue belongs to, else None.
     consumers, active: those of its line, all and those with room. definition: key of its definition in the store,
     b"" if it has none. host: the virtual host, None outside one.
     features: what its arguments and policies come to; guarded, refuses, trims, tracks, ttl, seen and
     counts_deliveries are the parts of them that the hot path asks for. leases: of deliveries that must come back;
     retries: what waits for its next try. timed: some of its entries expire. last_used: when it was last used by
-    somebody else than a consumer, milliseconds.
+    somebody else than a consumer, milliseconds. seen_id: of the values that `seen` keeps in the store, or 0.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class Queue(Backlog):
         "refuses",
         "retries",
         "seen",
+        "seen_id",
         "single_active",
         "timed",
         "tracks",
@@ -94,6 +97,7 @@ class Queue(Backlog):
         self.clock: Clock = Clock()
         self.features: QueueFeatures = QueueFeatures()
         self.seen: Seen | None = None
+        self.seen_id: int = 0
         self.leases: Leases = Leases()
         self.retries: Retries = Retries()
         self.is_quorum: bool = queue_type(arguments) == "quorum"
@@ -118,12 +122,12 @@ class Queue(Backlog):
         self.host = host
         self.clock = host.timetable.clock
         self.last_used = self.clock.milliseconds
-        if self._on_disk:
-            first = self.store.read(self.store_id, self._on_disk_next, 1)
-            # What is over a limit goes when all is there again that its dead letters may go to.
-            self._watch(1 if self.trims else first[0].expiry if first else 0)
+        if self.away_count():
+            self.timed = True
+            # What is over time or a limit goes when there is somewhere to go for its dead letters.
+            self._watch(1)
         if self.seen is not None:
-            self.seen.take_in(self.headers(), self.clock.milliseconds)
+            self.seen.recall(self.headers(), self.clock.milliseconds)
         self._watch_disuse()
 
     def apply(self, features: QueueFeatures) -> None:
@@ -134,12 +138,7 @@ class Queue(Backlog):
         bounded = features.max_length != NO_LIMIT or features.max_length_bytes != NO_LIMIT
         self.trims = bounded and features.overflow == DROP_HEAD
         self.refuses = bounded and features.overflow != DROP_HEAD
-        if not features.deduplicates:
-            self.seen = None
-        elif self.seen is None or not self.seen.follows(features):
-            self.seen = Seen(features)
-            if self.host is not None:
-                self.seen.take_in(self.headers(), self.clock.milliseconds)
+        deduplicate(self, features.deduplication)
         self.guarded = self.refuses or self.seen is not None
         self.tracks = features.lease > 0 or self.seen is not None
         if not features.lease:
@@ -147,7 +146,7 @@ class Queue(Backlog):
         self.counts_deliveries = features.delivery_limit != NO_LIMIT or self.is_quorum
         self.ttl = features.message_ttl
         self._watch_disuse()
-        if self.trims and (self.host is not None or not self._on_disk):
+        if self.trims and (self.host is not None or not self.away_count()):
             self._trim()
 
     # -- messages in
@@ -196,10 +195,10 @@ class Queue(Backlog):
             self._watch_head()
         return TAKEN
 
-    def requeue(self, entries: list[QueueEntry], failed: bool = False) -> None:
+    def requeue(self, entries: list[QueueEntry], failed: bool = False, recovered: bool = False) -> None:
         """Delivered entries, in seq order, come back; they are redelivered from now on.
 
-        failed: their consumer says that it could not do with them.
+        failed: their consumer gave them back, and unless they are recovered it could not do with them.
         """
         self.unacked -= len(entries)
         if self.deleted:
@@ -211,9 +210,11 @@ class Queue(Backlog):
             entry.consumer = None
             entry.deliveries += 1
             self.leases.settled(entry)
+            if self.counts_deliveries and entry.batch >= 0:
+                self.store.count_deliveries(self.store_id, entry)
             if limit != NO_LIMIT and entry.deliveries > limit:
                 exhausted.append(entry)
-            elif not self.features.retry_type or not self._delay(entry, failed):
+            elif not self.features.retry_type or not self._delay(entry, failed and not recovered):
                 returned.append(entry)
         if exhausted:
             self._drop(exhausted, DELIVERY_LIMIT)
@@ -299,13 +300,11 @@ class Queue(Backlog):
         """Drop what is ready or waits for its next try (not what is unacknowledged); how many that was."""
         waiting = self.retries.entries()
         count = self.ready_count() + len(waiting)
-        if self._on_disk:
+        if self.away_count():
             if self.seen is not None:
-                for header in self.stored_headers():
+                for header in self.away_headers():
                     self.seen.gone(header)
-            last_seq = self._tail[0].seq - 1 if self._tail else self.next_seq - 1
-            self.store.delete_range(self.store_id, self._on_disk_next, last_seq)
-            self._on_disk = 0
+            self.drop_away()
         for entry in self.resident() + waiting:
             self._forget(entry)
         self.clear()
@@ -316,7 +315,7 @@ class Queue(Backlog):
         self.retries.clear()
 
     def statistics(self) -> QueueStatistics:
-        return QueueStatistics(self.ready_count(), self.unacked, len(self.consumers))
+        return QueueStatistics(self.ready_count(), self.unacked, len(self.retries), len(self.consumers))
 
     def _deliver(self, consumer: Consumer, entry: QueueEntry) -> None:
         self.unacked += 1
@@ -324,12 +323,13 @@ class Queue(Backlog):
             self._mark_delivered(entry)
         consumer.deliver(entry)
         if self.tracks:
-            self._lease(entry, consumer.last_tag())
+            self.lease(entry, consumer, consumer.last_tag())
 
-    def _lease(self, entry: QueueEntry, delivery_tag: int) -> None:
+    def lease(self, entry: QueueEntry, holder: Holder, delivery_tag: int) -> None:
+        """If deliveries are leased: this one returns unless it is settled in time. To be called after `get`."""
         if self.features.lease:
             due = self.clock.milliseconds + self.features.lease
-            self.leases.add(entry, due, delivery_tag)
+            self.leases.add(entry, due, holder, delivery_tag)
             self._watch(due)
 
     def _mark_delivered(self, entry: QueueEntry) -> None:
@@ -347,6 +347,8 @@ class Queue(Backlog):
         """The queue is gone: drop what it holds and cancel its consumers. `vhost` has removed it by now."""
         self.deleted = True
         self.clear()
+        if self.seen is not None:
+            self.seen.clear()
         self.leases = Leases()
         if self.host is not None:
             self.host.timetable.forget(self)
@@ -357,7 +359,8 @@ class Queue(Backlog):
 
     def _look_at(self, message: Message) -> int:
         """Whether the queue lets a message in. A duplicate is taken, and that is all."""
-        if self.seen is not None and not self.seen.is_new(message.header, self.clock.milliseconds):
+        kept = self.durable and message.persistent
+        if self.seen is not None and not self.seen.is_new(message.header, self.clock.milliseconds, kept):
             return TAKEN
         return REFUSED if self.refuses and self._overflows(message) else _ADMITTED
 
@@ -373,10 +376,13 @@ class Queue(Backlog):
         return True
 
     def _trim(self) -> None:
-        """Drop from the head what is over a limit."""
+        """Drop from the head what is over a limit; of very much the first part, the rest in turns of its own."""
         features = self.features
         dropped: list[QueueEntry] = []
         while features.over_limit(self.ready_count(), self.ready_bytes) and self.available():
+            if len(dropped) >= AT_ONCE and self.host is not None:
+                self._watch(self.clock.milliseconds)
+                break
             dropped.append(self.take())
         if dropped:
             if self.timed:
@@ -393,11 +399,13 @@ class Queue(Backlog):
             ttl = own if ttl < 0 else min(ttl, own)
         return self.clock.milliseconds + ttl
 
-    def _drop_expired(self) -> None:
-        """Drop the entries at the head whose time is up."""
+    def _drop_expired(self, most: int = 0) -> None:
+        """Drop the entries at the head whose time is up. most: 0 for any number."""
         now = self.clock.milliseconds
         expired: list[QueueEntry] = []
         while self.available() and 0 < self.head().expiry <= now:
+            if most and len(expired) >= most:
+                break
             expired.append(self.take())
         if expired:
             self._drop(expired, EXPIRED)
@@ -418,12 +426,14 @@ class Queue(Backlog):
     def time_is_up(self, now: int) -> None:
         if self.deleted:
             return
-        self._drop_expired()
+        if self.seen is not None:
+            self.seen.time_is_up(now)
+        self._drop_expired(AT_ONCE)
         if self.trims:
             self._trim()
         self._watch_head()
         self._watch_disuse()
-        self._take_back(self.leases.overdue(now))
+        self._take_back(now)
         due = self.retries.due(now)
         if due:
             due.sort(key=BY_SEQ)
@@ -445,19 +455,13 @@ class Queue(Backlog):
         self._watch(due)
         return True
 
-    def _take_back(self, overdue: list[tuple[QueueEntry, int]]) -> None:
-        """Leases ran out: the consumers lose these deliveries, and the queue has them again."""
-        lapsed: list[QueueEntry] = []
-        for entry, delivery_tag in overdue:
-            consumer = entry.consumer
-            if consumer is not None and consumer.take_back(entry, delivery_tag):
-                lapsed.append(entry)
-            else:
-                # Settled in a transaction that is not committed: it may be outstanding again after a rollback.
-                self._lease(entry, delivery_tag)
+    def _take_back(self, now: int) -> None:
+        """Leases ran out: their holders lose these deliveries, the queue has them again, and the holders go on."""
+        lapsed, holders = self.leases.take_back(now, now + self.features.lease)
         if lapsed:
-            lapsed.sort(key=BY_SEQ)
             self.requeue(lapsed)
+            for holder in holders:
+                holder.resume()
 
     def _watch_head(self) -> None:
         """Be woken when the head expires: what expires behind it waits until it is the head, as in RabbitMQ."""
@@ -476,6 +480,9 @@ class Queue(Backlog):
         else:
             self._watch(self.last_used + expires)
 
+    def entry(self, message: Message, seq: int) -> QueueEntry:
+        return QueueEntry(message, self, seq)
+
     def entry_of(self, stored: StoredEntry, header: ContentHeader) -> QueueEntry:
         message = Message(stored.address, header, stored.body)
         message.store_id = stored.store_id
@@ -485,7 +492,7 @@ class Queue(Backlog):
         if stored.expiry:
             self.timed = True
         entry.deliveries = stored.deliveries
-        if stored.seq <= self.watermark:
+        if self.handed_out(stored.seq):
             entry.deliveries += 1
         return entry
 

@@ -1,31 +1,36 @@
 """When a delivery that was not acknowledged comes back: after a lease ran out, or after a delay.
 
 `Leases` knows which deliveries are outstanding for how long; `Retries` holds what was returned and waits for its next
-try. Both only keep the books: the queue asks them when its time is up, and does what follows.
+try. Both keep the books: the queue asks them when its time is up, and does what follows for what comes back.
 """
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from operator import attrgetter
 from random import randrange
+from typing import Final
 
+from amqp_broker.broker.consumer import Holder
 from amqp_broker.broker.features import RETRY_ALL, RETRY_FAILED, RETRY_RETURNED, QueueFeatures
 from amqp_broker.broker.message import QueueEntry
 
+_BY_SEQ: Final = attrgetter("seq")
+
 
 class Leases:
-    """Deliveries that are outstanding, by seq: until when the consumer may keep each, and its delivery tag."""
+    """Deliveries that are outstanding, by seq: until when each may be kept, by whom, and its delivery tag."""
 
     __slots__ = ("_until",)
 
     def __init__(self) -> None:
-        self._until: dict[int, tuple[int, QueueEntry, int]] = {}
+        self._until: dict[int, tuple[int, QueueEntry, Holder, int]] = {}
 
     def __len__(self) -> int:
         return len(self._until)
 
-    def add(self, entry: QueueEntry, until: int, delivery_tag: int) -> None:
-        self._until[entry.seq] = (until, entry, delivery_tag)
+    def add(self, entry: QueueEntry, until: int, holder: Holder, delivery_tag: int) -> None:
+        self._until[entry.seq] = (until, entry, holder, delivery_tag)
 
     def clear(self) -> None:
         self._until.clear()
@@ -35,20 +40,32 @@ class Leases:
 
     def next_due(self) -> int:
         """When the oldest lease runs out, 0 if there is none. A lease that was made shorter waits for its turn."""
-        for until, _, _ in self._until.values():
+        for until, _, _, _ in self._until.values():
             return until
         return 0
 
-    def overdue(self, now: int) -> list[tuple[QueueEntry, int]]:
-        """Take out the deliveries whose lease has run out, in the order they were made, with their tags."""
-        found: list[tuple[QueueEntry, int]] = []
-        for until, entry, delivery_tag in self._until.values():
-            if until > now:
+    def take_back(self, now: int, renewed: int) -> tuple[list[QueueEntry], list[Holder]]:
+        """End the leases that have run out. Returns what that took from its holders, in seq order, and the holders.
+
+        What a transaction has settled that is not committed stays with its holder, until `renewed`: it may be
+        outstanding again after a rollback.
+        """
+        overdue: list[tuple[int, QueueEntry, Holder, int]] = []
+        for lease in self._until.values():
+            if lease[0] > now:
                 break
-            found.append((entry, delivery_tag))
-        for entry, _ in found:
+            overdue.append(lease)
+        lapsed: list[QueueEntry] = []
+        holders: dict[Holder, None] = {}
+        for _, entry, holder, delivery_tag in overdue:
             del self._until[entry.seq]
-        return found
+            if holder.take_back(entry, delivery_tag):
+                lapsed.append(entry)
+                holders[holder] = None
+            else:
+                self.add(entry, renewed, holder, delivery_tag)
+        lapsed.sort(key=_BY_SEQ)
+        return lapsed, list(holders)
 
 
 class Retries:
@@ -86,7 +103,8 @@ class Retries:
 def retry_delay(features: QueueFeatures, failed: bool, deliveries: int) -> int:
     """Milliseconds until an entry that has come back `deliveries` times is tried again; 0 for at once.
 
-    failed: the consumer said so (nack, reject); otherwise it went away or gave its deliveries back.
+    failed: the consumer said so (nack, reject); otherwise it went away, took too long, or asked for all that it had
+    once more (basic.recover).
     """
     kind = features.retry_type
     if kind != RETRY_ALL and kind != (RETRY_FAILED if failed else RETRY_RETURNED):

@@ -85,11 +85,16 @@ class Timetable:
             heapify(self._entries)
 
     def run_due(self) -> None:
-        """Wake all whose time has come."""
+        """Wake all whose time has come, each once: who asks for a time that has come already is woken in a turn
+        of its own.
+        """
         now = self.clock.milliseconds
+        due: list[int] = []
         while self._entries and self._entries[0][0] <= now:
-            target = self._targets.pop(heappop(self._entries)[1], None)
-            # Whoever asked for an earlier time since has another entry.
+            due.append(heappop(self._entries)[1])
+        for number in due:
+            # Whoever asked for an earlier time since, or is not to be woken any more, is not there.
+            target = self._targets.pop(number, None)
             if target is not None:
                 target.wake_at = 0
                 target.time_is_up(now)

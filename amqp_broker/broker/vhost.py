@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.arguments import (
+    check_deduplication,
     check_equivalent_arguments,
     check_equivalent_flag,
     check_queue_arguments,
@@ -23,7 +24,7 @@ from amqp_broker.broker.arguments import (
     queue_type,
     with_default_type,
 )
-from amqp_broker.broker.dead_letters import Death, dead_letter, further_keys, goes_in_circles
+from amqp_broker.broker.dead_letters import DeadLetters, Death, further_keys
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remembered, new_exchange
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags, VirtualHostMetadata
 from amqp_broker.broker.host import QueueHost
@@ -33,6 +34,7 @@ from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.queue_types import new_queue
 from amqp_broker.broker.quorum_queue import check_conditional_delete, check_server_named
+from amqp_broker.broker.routing import Way, without_circles
 from amqp_broker.broker.timetable import Timetable
 from amqp_broker.content.erlang import atom_term
 from amqp_broker.content.header import ContentHeader
@@ -74,6 +76,7 @@ class VirtualHost(QueueHost):
 
     __slots__ = (
         "_dead",
+        "_letters",
         "_publishing_dead",
         "definition",
         "definitions",
@@ -103,10 +106,12 @@ class VirtualHost(QueueHost):
         self.policies: AppliedPolicies = AppliedPolicies(name, self.queues, self.exchanges, definitions)
         self._dead: deque[tuple[Queue, Message, str]] = deque()
         self._publishing_dead: bool = False
+        self._letters: DeadLetters = DeadLetters()
         for exchange_name, kind in PREDECLARED.items():
             exchange = new_exchange(kind, exchange_name, name, {})
             exchange.durable = True
             exchange.internal = exchange_name == "amq.rabbitmq.trace"
+            exchange.attach(self, store)
             self.exchanges[exchange_name] = exchange
 
     # -- looking up
@@ -137,38 +142,20 @@ class VirtualHost(QueueHost):
     ) -> list[Queue]:
         """The queues a message reaches, each once. Next step: `Queue.publish` for each.
 
-        Bindings between exchanges are followed, cycles ignored; an exchange that matches nothing passes the
-        message to its alternate exchange. further_keys: from CC and BCC, or of a dead letter. message: what is
-        being routed, for exchanges that take notice of it; without it nothing but the way is found out.
+        further_keys: from CC and BCC, or of a dead letter. message: what is being routed, for exchanges that take
+        notice of it; without it nothing but the way is found out.
         """
-        queues: dict[Queue, None] = {}
         if exchange.name == "":
+            queues: dict[Queue, None] = {}
             for key in (routing_key, *further_keys) if further_keys else (routing_key,):
                 queue = self.queues.get(key)
                 if queue is not None:
                     queues[queue] = None
             return list(queues)
-        seen: dict[str, None] = {exchange.name: None}
-        pending: list[Exchange] = [exchange]
-        while pending:
-            source = pending.pop()
-            if message is not None and source.notices and source.notice(message, routing_key, further_keys):
-                continue
-            destinations = source.match(routing_key, header)
-            if further_keys and source.each_key:
-                destinations = destinations.copy()
-                for key in further_keys:
-                    destinations.extend(source.match(key, header))
-            if not destinations and source.alternate:
-                alternate = self.exchanges.get(source.alternate)
-                destinations = [] if alternate is None else [alternate]
-            for destination in destinations:
-                if isinstance(destination, Queue):
-                    queues[destination] = None
-                elif destination.name not in seen:
-                    seen[destination.name] = None
-                    pending.append(destination)
-        return list(queues)
+        goes_on = exchange.to_exchanges or exchange.alternate or further_keys
+        if not (goes_on or exchange.notices or exchange.gate is not None):
+            return [queue for queue in exchange.match(routing_key, header) if isinstance(queue, Queue)]
+        return Way(self.exchanges, routing_key, header, further_keys, message).into(exchange)
 
     # -- what queues ask for
 
@@ -197,13 +184,12 @@ class VirtualHost(QueueHost):
         if exchange is None:
             return
         death = Death(queue.name, reason, self.timetable.clock.milliseconds // 1000)
-        letter = dead_letter(message, death, exchange.name, features.dead_letter_routing_key)
-        headers = letter.header.headers()
-        octets = [letter.key_octets(), *further_keys(headers, "CC", "BCC")]
-        keys = [key.decode("utf-8", "surrogateescape") for key in octets]
-        for target in self.route(exchange, keys[0], letter.header, keys[1:], letter):
-            if not goes_in_circles(target.name, reason, headers):
-                target.publish(letter)
+        letter = self._letters.letter(message, death, exchange.name, features.dead_letter_routing_key)
+        dead = letter.message(message)
+        reached = self.route(exchange, letter.routing_key, letter.header, letter.further_keys, dead)
+        for target in without_circles(reached, letter.visited):
+            target.publish(dead)
+        letter.header.forget_headers()
 
     def expired(self, queue: Queue) -> None:
         self.delete_queue(queue)
@@ -212,9 +198,9 @@ class VirtualHost(QueueHost):
         source = self.exchanges.get(exchange)
         if source is None:
             return
-        octets = [message.key_octets(), *further_keys(message.header.headers(), "CC", "BCC")]
-        keys = [key.decode("utf-8", "surrogateescape") for key in octets]
-        for queue in self.route(source, keys[0], message.header, keys[1:], message):
+        key = message.key_octets().decode("utf-8", "surrogateescape")
+        keys = further_keys(message.header)
+        for queue in Way(self.exchanges, key, message.header, keys, message).out_of(source):
             queue.publish(message)
 
     def route_varies(self, exchange: Exchange) -> bool:
@@ -226,7 +212,7 @@ class VirtualHost(QueueHost):
             if source.name in seen:
                 continue
             seen[source.name] = None
-            if source.varies:
+            if source.varies or source.gate is not None:
                 return True
             if source.alternate is not None and source.alternate in self.exchanges:
                 pending.append(self.exchanges[source.alternate])
@@ -263,13 +249,16 @@ class VirtualHost(QueueHost):
         name_argument("alternate-exchange", resource, arguments)
         exchange = new_exchange(kind, name, self.name, arguments)
         exchange.check_arguments()
+        if not exchange.deduplicates:
+            check_deduplication(resource, arguments)
         exchange.durable = flags.durable
         exchange.auto_delete = flags.auto_delete
         exchange.internal = flags.internal
         self.add_exchange(exchange)
+        if exchange.holds is not None:
+            # Also that of a transient one: its messages need not stay in memory. A start removes them.
+            exchange.holds.store_id = self.store.next_queue_id()
         if exchange.durable:
-            if exchange.holds is not None:
-                exchange.holds.store_id = self.store.next_queue_id()
             self.definitions.put_exchange(exchange)
         return exchange
 
@@ -302,8 +291,8 @@ class VirtualHost(QueueHost):
     def add_exchange(self, exchange: Exchange) -> None:
         self.exchanges[exchange.name] = exchange
         self.generation += 1
+        exchange.attach(self, self.store)
         self.policies.apply_to_exchange(exchange)
-        exchange.holds = exchange.attach(self, self.store)
 
     def _remove_exchange(self, exchange: Exchange) -> None:
         del self.exchanges[exchange.name]
@@ -313,6 +302,7 @@ class VirtualHost(QueueHost):
         self._remove_incoming(exchange.incoming)
         if exchange.definition:
             self.definitions.delete("exchange", exchange.definition)
+        exchange.forget_values()
         held = exchange.holds
         if held is not None:
             if held.store_id:
@@ -468,6 +458,8 @@ class VirtualHost(QueueHost):
         if queue.definition:
             self.definitions.delete("queue", queue.definition)
             self.store.delete_queue(queue.store_id)
+            if queue.seen_id:
+                self.store.delete_queue(queue.seen_id)
         queue.delete()
         return count
 

@@ -5,8 +5,9 @@ needs it.
 from __future__ import annotations
 
 from amqp_broker.config.errors import ConfigError
+from amqp_broker.config.limits import Limits
 from amqp_broker.config.load import load_config
-from amqp_broker.config.options import Auth, Config, Data, Limits, Listeners, Log, Permissions, Protocol
+from amqp_broker.config.options import Auth, Config, Data, Listeners, Log, Permissions, Protocol
 from amqp_broker.config.values import Address
 
 __all__ = [

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from amqp_broker.config.errors import ConfigError
-from amqp_broker.config.options import ENVIRONMENT_PREFIX, Config, Option, options, sections
+from amqp_broker.config.option import ENVIRONMENT_PREFIX, Option
+from amqp_broker.config.options import Config, options, sections
 from amqp_broker.config.toml_lines import find_line
 from amqp_broker.config.values import Address, Kind, parse_host, toml_scalar
 

@@ -14,19 +14,19 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from amqp_broker.config.limits import Limits
+from amqp_broker.config.option import Option, Section
 from amqp_broker.config.values import (
     Address,
     Addresses,
     Choice,
     Directory,
     Duration,
-    Fraction,
     Integer,
-    Kind,
     Pattern,
     Properties,
     Property,
@@ -36,38 +36,6 @@ from amqp_broker.config.values import (
     Text,
     Texts,
 )
-
-ENVIRONMENT_PREFIX: Final = "AMQP_BROKER_"
-MAX_SIZE: Final = 2**50
-
-
-class Option:
-    """What is declared about one option beside its name, type and default.
-
-    kind: how its value is read, checked and written. advice: a paragraph that starts with what it does.
-    flag: the flag of `amqp-broker serve` that sets it, "" if there is none. secret: never shown in a message.
-    """
-
-    def __init__(self, kind: Kind[Any], advice: str, *, flag: str = "", secret: bool = False) -> None:
-        self.kind = kind
-        self.advice = " ".join(advice.split())
-        self.flag = flag
-        self.secret = secret
-        self.path = ""
-        self.default: Any = None
-
-    @property
-    def summary(self) -> str:
-        return self.advice.partition(". ")[0].rstrip(".")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that overrides it."""
-        return ENVIRONMENT_PREFIX + self.path.replace(".", "_").upper()
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of the configuration file."""
 
 
 def default_directory() -> Path:
@@ -353,98 +321,6 @@ class Protocol(Section, frozen=True, kw_only=True):
             what the broker says under the same name.""",
         ),
     ] = msgspec.field(default_factory=lambda: MappingProxyType({}))
-
-
-class Limits(Section, frozen=True, kw_only=True):
-    """How much of the machine clients may use."""
-
-    connection_max: Annotated[
-        int,
-        Option(
-            Integer(0, 10_000_000, "connections"),
-            """The most client connections at a time; 0 sets no limit. Each takes a file descriptor, so the
-            system's limit (ulimit -n) bounds them too.""",
-        ),
-    ] = 0
-    consumer_max_per_channel: Annotated[
-        int,
-        Option(
-            Integer(0, 10_000_000, "consumers"),
-            """The most consumers on one channel; 0 sets no limit. A limit of a few thousand finds clients
-            that subscribe in a loop and forget to cancel.""",
-        ),
-    ] = 0
-    consumer_timeout: Annotated[
-        float,
-        Option(
-            Duration(0, 30 * 86400),
-            """How long a consumer may leave a delivery unacknowledged. After that its channel is closed
-            with 406 PRECONDITION_FAILED and the message returns to its queue. Set it above the longest job
-            your consumers do before they acknowledge; 0 lets them hold a message for ever. It is looked at
-            once a minute.""",
-        ),
-    ] = 1800.0
-    quorum_delivery_limit: Annotated[
-        int,
-        Option(
-            Integer(-1, 2**31 - 1, "deliveries"),
-            """How often a quorum queue delivers a message again before it becomes a dead letter, where neither
-            an argument nor a policy says so. -1 sets no limit, as RabbitMQ 3 does; RabbitMQ 4 has 20. A
-            message that becomes a dead letter is lost if its queue has no dead letter exchange.""",
-        ),
-    ] = -1
-    memory_high_watermark_relative: Annotated[
-        float,
-        Option(
-            Fraction(),
-            """The share of the machine's memory (or of its container's limit) at which connections that
-            publish are blocked until consumers have caught up. 0 switches the check off. Above 0.6 there
-            may be too little left for the system to cache the disk.""",
-        ),
-    ] = 0.4
-    memory_high_watermark_absolute: Annotated[
-        int,
-        Option(
-            Size(0, MAX_SIZE),
-            """The same as a fixed size, which takes precedence if it is not 0. Prefer it where the broker
-            shares a machine with others.""",
-        ),
-    ] = 0
-    disk_free_limit: Annotated[
-        int,
-        Option(
-            Size(0, MAX_SIZE),
-            """The free space on the data directory's file system below which connections that publish are
-            blocked. The default only keeps the broker from failing outright; in production leave room for
-            several minutes of your peak publishing rate. 0 switches the check off.""",
-        ),
-    ] = 50_000_000
-    uncommitted_max: Annotated[
-        int,
-        Option(
-            Size(65536, MAX_SIZE),
-            """How many bytes of persistent messages may wait for the disk before connections that publish
-            pause. It bounds the memory that a slow disk costs. One message larger than this still passes,
-            alone.""",
-        ),
-    ] = 64 * 2**20
-    output_high_watermark: Annotated[
-        int,
-        Option(
-            Size(4096, 2**30),
-            """How many bytes may wait to be sent to one connection before queues stop delivering to it.
-            Larger values let one slow consumer hold more messages and memory; smaller ones cost
-            throughput.""",
-        ),
-    ] = 2**20
-    output_low_watermark: Annotated[
-        int,
-        Option(
-            Size(0, 2**30),
-            """Delivery to a connection that had reached the high watermark goes on once this few bytes
-            wait. It may not be above the high watermark.""",
-        ),
-    ] = 256 * 1024
 
 
 class Log(Section, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from amqp_broker.config.options import Option, options, sections
+from amqp_broker.config.option import Option
+from amqp_broker.config.options import options, sections
 
 WIDTH: Final = 100
 

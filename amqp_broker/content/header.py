@@ -51,6 +51,10 @@ PROPERTY_NAMES: Final[dict[int, str]] = {
 
 PropertyValue: TypeAlias = "bytes | int | dict[str, Field] | None"
 
+# How many headers one memory of rewritten headers holds, and how long a header is at most, in octets, to be held.
+MOST_REWRITTEN: Final = 64
+LONGEST_REWRITTEN: Final = 4096
+
 _CONTINUED: Final = 1
 _LATER: Final = 0x07FC  # CORRELATION_ID and everything after it
 _OCTETS: Final = DELIVERY_MODE | PRIORITY
@@ -102,6 +106,10 @@ class ContentHeader:
             found = read_table(self.payload, self._headers_at)[0] if self._headers_at else {}
             self._headers = found
         return found
+
+    def forget_headers(self) -> None:
+        """Keep the headers table as octets only, for a message that may wait for long; `headers` reads it again."""
+        self._headers = None
 
     def short_string(self, bit: int) -> bytes | None:
         """A short string property, CONTENT_TYPE for one; None if absent."""
@@ -297,6 +305,34 @@ def with_headers(header: ContentHeader, headers: dict[str, Field] | None) -> Con
 def without_expiration(header: ContentHeader) -> ContentHeader:
     """The header without its expiration; itself if it has none."""
     return rebuilt(header, {EXPIRATION: None}) if header.flags & EXPIRATION else header
+
+
+class Rewritten:
+    """A few headers with what each was rewritten to, so that messages that share a header go on sharing one.
+
+    A header is found by itself and a number that tells one way of rewriting it from another. Another header is never
+    taken for it, be its octets the same: headers are compared as objects, and those that are known stay alive.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[ContentHeader, int], ContentHeader] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, header: ContentHeader, number: int) -> ContentHeader | None:
+        return self._known.get((header, number))
+
+    def keep(self, header: ContentHeader, number: int, rewritten: ContentHeader) -> None:
+        """Find it from now on, unless it is long. The headers table that was read for it is not needed any more."""
+        header.forget_headers()
+        if len(rewritten.payload) > LONGEST_REWRITTEN:
+            return
+        if len(self._known) >= MOST_REWRITTEN:
+            self._known.clear()
+        self._known[header, number] = rewritten
 
 
 def _encode_property(bit: int, value: bytes | int | dict[str, Field]) -> bytes:

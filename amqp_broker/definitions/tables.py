@@ -38,11 +38,17 @@ def consumer_table() -> str:
 
 def policy_table() -> str:
     rows: list[tuple[str, ...]] = []
-    places = (("queues", QUEUE_ROWS), ("exchanges", EXCHANGE_ROWS), ("", POLICY_ROWS))
-    for place, group in places:
+    of_queues = {row.policy: row.name for row in QUEUE_ROWS if row.policy is not None}
+    of_exchanges = {row.policy: row.name for row in EXCHANGE_ROWS if row.policy is not None}
+    for group in (QUEUE_ROWS, EXCHANGE_ROWS, POLICY_ROWS):
         for row in group:
-            if row.policy is not None:
-                says = f"`{row.name}` of {place}" if place else row.effect
+            if row.policy is not None and not (group is EXCHANGE_ROWS and row.policy in of_queues):
+                places = []
+                if row.policy in of_queues:
+                    places.append("queues")
+                if row.policy in of_exchanges:
+                    places.append("exchanges")
+                says = f"`{row.name}` of {' and '.join(places)}" if places else row.effect
                 operator = "yes" if row.policy.operator else ""
                 rows.append((f"`{row.policy.name}`", row.kind, says, _winner(row), operator))
     head = ("key", "value", "says the same as", "if an argument says it too", "operator policies")

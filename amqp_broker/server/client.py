@@ -102,6 +102,7 @@ class Client(asyncio.BufferedProtocol):
         except Exception:
             _log.exception("%s: internal error", connection.name)
             connection.crashed()
+        self._commits.received += nbytes
         self._commits.finish_turn()
         self._server.wakefulness.turn_run(now)
         if connection.paused or self._commits.crowded or self.backed_up:

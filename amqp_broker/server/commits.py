@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from amqp_broker.broker.memory import Memory
 from amqp_broker.server.timer import Timer
 from amqp_broker.session.settings import Turn
 from amqp_broker.store.errors import StoreDied, StoreError
 
 if TYPE_CHECKING:
-    from amqp_broker.broker.timetable import Timetable
+    from amqp_broker.broker.broker import Broker
+    from amqp_broker.config import Limits
     from amqp_broker.server.client import Client
     from amqp_broker.session.connection import Connection
     from amqp_broker.store.batch import Batch, BatchStore
@@ -29,27 +31,31 @@ _log = logging.getLogger(__name__)
 
 LAZY: Final = 0.005
 RETRY: Final = 1.0
+# Octets from clients after which it is worth looking at what waits in memory.
+RECEIVED: Final = 8 << 20
 STORE_FAILS: Final = "the store cannot write"
 
 
 class Commits:
-    """clients: by their connection. timer: the time, and what falls due.
-
+    """clients: by their connection. timer: the time, and what falls due. memory: what messages take of it.
+    received: octets since memory was looked at.
     held_back: clients that are not read from until there is room and no alarm.
 
     failing: why nothing can be committed now, else None.
     """
 
     def __init__(
-        self, store: BatchStore, carrier: Carrier, turn: Turn, timetable: Timetable, uncommitted_max: int
+        self, store: BatchStore, carrier: Carrier, turn: Turn, broker: Broker, limits: Limits
     ) -> None:
         self.store = store
         self.turn = turn
-        self.timer = Timer(timetable, self.finish_turn)
+        self.timer = Timer(broker.timetable, self.finish_turn)
+        self.memory = Memory(broker, limits.messages_in_memory)
+        self.received = 0
         self.clients: dict[Connection, Client] = {}
         self.held_back: list[Client] = []
         self.failing: str | None = None
-        self._uncommitted_max = uncommitted_max
+        self._uncommitted_max = limits.uncommitted_max
         self._carrier = carrier
         self._under_way: Batch | None = None
         self._lazily: asyncio.TimerHandle | None = None
@@ -77,6 +83,9 @@ class Commits:
             elif self._lazily is None:
                 self._lazily = asyncio.get_running_loop().call_later(LAZY, self._commit)
         self.timer.follow()
+        if self.received > RECEIVED:
+            self.received = 0
+            self.memory.relieve()
         if self.turn.dirty:
             # Room that was made by writing was filled at once; the others come first.
             self._follow_soon()

@@ -33,6 +33,7 @@ from amqp_broker.store.carrier import Carrier
 from amqp_broker.store.journal import JournalStore
 from amqp_broker.store.open import DataDirectory, open_data_directory
 from amqp_broker.store.process import ProcessCarrier
+from amqp_broker.store.spill import Spill
 from amqp_broker.store.thread import ThreadCarrier
 
 _log = logging.getLogger(__name__)
@@ -54,13 +55,12 @@ class Server:
         self._directory = self._open_directory()
         self._carrier: Carrier = self._new_carrier()
         self._carrier.spawn()
-        self.store = JournalStore(self._directory.reader)
+        self._spill = Spill(self._directory.path)
+        self.store = JournalStore(self._directory.reader, self._spill)
         self.broker = Broker(self.store)
         self._settings = session_settings(config)
         self._turn = Turn()
-        self._commits = Commits(
-            self.store, self._carrier, self._turn, self.broker.timetable, config.limits.uncommitted_max
-        )
+        self._commits = Commits(self.store, self._carrier, self._turn, self.broker, config.limits)
         self._listeners: list[asyncio.Server] = []
         self._stopping = anyio.Event()
         self._garbage = Garbage()
@@ -174,6 +174,7 @@ class Server:
         finally:
             self._directory.close(in_order=self._ended_in_order)
             self._watch.close()
+            self._spill.close()
 
     # -- clients
 
@@ -224,6 +225,7 @@ class Server:
             self._garbage.collect_if_due()
             now = self._commits.timer.begin_turn()
             self.blocks.give_up_idle(now)
+            self._commits.memory.relieve()
             for client in self.clients:
                 client.connection.tick(now)
                 if client.connection.finished:

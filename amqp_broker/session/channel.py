@@ -307,13 +307,20 @@ class Channel(CommitWaiter):
             )
         seen.append((now, self.delivery_tag))
 
-    def lapse(self, delivery_tag: int) -> None:
-        """The queue took a delivery back: the client may settle it all the same, to no effect."""
-        consumer = cast(ChannelConsumer, self.unacked.pop(delivery_tag).consumer)
+    def lapse(self, entry: QueueEntry, delivery_tag: int) -> bool:
+        """The queue takes a delivery back, if it is outstanding; whether it was.
+
+        The client may settle it all the same, to no effect. Its consumer goes on when it is told to `resume`.
+        """
+        if self.unacked.get(delivery_tag) is not entry:
+            return False
+        del self.unacked[delivery_tag]
         if len(self.lapsed) >= MOST_LAPSED:
             self.lapsed.popitem(last=False)
         self.lapsed[delivery_tag] = None
-        self.release_one(consumer)
+        if entry.consumer is not None:
+            self.release_quietly([entry.consumer])
+        return True
 
     def has_lapsed(self, delivery_tag: int) -> bool:
         """Whether this delivery was taken back; asked when it is settled."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pamqp import commands
 
-from amqp_broker.broker.consumer import Consumer
+from amqp_broker.broker.consumer import Consumer, Holder
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.header import ContentHeader
@@ -34,6 +34,21 @@ if TYPE_CHECKING:
 
 BASIC_DELIVER: Final = b"\x00\x3c\x00\x3c"
 _TAG: Final = Struct(">Q").pack
+
+
+class Getter(Holder):
+    """Has what basic.get took from a queue. It never waits for room, so nothing makes it go on."""
+
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel: Channel = channel
+
+    def take_back(self, entry: QueueEntry, delivery_tag: int) -> bool:
+        return self.channel.lapse(entry, delivery_tag)
+
+    def resume(self) -> None:
+        return
 
 
 class ChannelConsumer(Consumer):
@@ -136,10 +151,10 @@ class ChannelConsumer(Consumer):
         return self.channel.delivery_tag
 
     def take_back(self, entry: QueueEntry, delivery_tag: int) -> bool:
-        if self.channel.unacked.get(delivery_tag) is not entry:
-            return False
-        self.channel.lapse(delivery_tag)
-        return True
+        return self.channel.lapse(entry, delivery_tag)
+
+    def resume(self) -> None:
+        self.channel.unblock([self])
 
     def cancelled(self) -> None:
         """The queue was deleted: tell the client, if it wants to be told."""

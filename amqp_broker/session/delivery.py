@@ -20,7 +20,7 @@ from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.quorum_queue import check_get, check_shared_prefetch
 from amqp_broker.content.table import Field
 from amqp_broker.errors import access_refused, not_allowed, not_implemented, precondition_failed, queue_in
-from amqp_broker.session.consumer import ChannelConsumer
+from amqp_broker.session.consumer import ChannelConsumer, Getter
 from amqp_broker.session.names import generated_id, generated_tag
 from amqp_broker.session.properties import REPLY_QUEUE, counted, visible
 from amqp_broker.session.transaction import ACKED, REJECTED, REQUEUED, HeldSettlement
@@ -165,6 +165,8 @@ def get(channel: Channel, method: Method) -> None:
         queue.settle(entry)
     else:
         channel.unacked[channel.delivery_tag] = entry
+        if queue.features.lease:
+            queue.lease(entry, Getter(channel), channel.delivery_tag)
 
 
 # -- settling
@@ -227,13 +229,19 @@ def settle(channel: Channel, delivery_tag: int, multiple: bool, how: int) -> Non
             entry.queue.reject(entry)
         else:
             entry.queue.settle(entry)
-    # What goes back to a queue is there again before the consumers that gave it back ask for more.
     if entries:
-        channel.release_quietly(consumers)
-        requeue(entries, failed=True)
-        channel.unblock(consumers)
+        _give_back(channel, entries, consumers, recovered=False)
     else:
         channel.release(consumers)
+
+
+def _give_back(
+    channel: Channel, entries: list[QueueEntry], consumers: list[Consumer], *, recovered: bool
+) -> None:
+    """What goes back to a queue is there again before the consumers that gave it back ask for more."""
+    channel.release_quietly(consumers)
+    requeue(entries, failed=True, recovered=recovered)
+    channel.unblock(consumers)
 
 
 def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int]:
@@ -258,8 +266,8 @@ def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int
     return tags
 
 
-def requeue(entries: list[QueueEntry], failed: bool = False) -> None:
-    """Give entries back to their queues, each queue's in one go and in order. failed: as for `Queue.requeue`.
+def requeue(entries: list[QueueEntry], failed: bool = False, recovered: bool = False) -> None:
+    """Give entries back to their queues, each queue's in one go and in order. The rest as for `Queue.requeue`.
 
     entries: in the order of their tags. A quorum queue has no other order for what comes back.
     """
@@ -273,7 +281,7 @@ def requeue(entries: list[QueueEntry], failed: bool = False) -> None:
     for queue, returned in by_queue.items():
         if not queue.is_quorum:
             returned.sort(key=_BY_SEQ)
-        queue.requeue(returned, failed)
+        queue.requeue(returned, failed, recovered)
 
 
 def recover(channel: Channel, method: Method) -> None:
@@ -293,7 +301,8 @@ def recover_async(channel: Channel, method: Method) -> None:
 
 def _recover(channel: Channel) -> None:
     """Requeue all that is unacknowledged; what a transaction settled is not, and redelivery comes after the reply."""
-    if channel.unacked:
-        transaction, channel.transaction = channel.transaction, None
-        settle(channel, 0, multiple=True, how=REQUEUED)
-        channel.transaction = transaction
+    if not channel.unacked:
+        return
+    entries = [channel.unacked.pop(tag) for tag in outstanding(channel, 0, multiple=True)]
+    consumers = [entry.consumer for entry in entries if entry.consumer is not None]
+    _give_back(channel, entries, consumers, recovered=True)

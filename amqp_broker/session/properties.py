@@ -16,6 +16,7 @@ from amqp_broker.content.header import (
     REPLY_TO,
     USER_ID,
     ContentHeader,
+    Rewritten,
     rebuilt,
     with_headers,
 )
@@ -33,6 +34,8 @@ _REPLY_PROPERTY: Final = bytes((len(_REPLY_OCTETS),)) + _REPLY_OCTETS
 _CHECKED: Final = EXPIRATION | USER_ID
 _CC: Final = b"\x02CC"
 _BCC: Final = b"\x03BCC"
+# Headers with the delivery counts that were written into them.
+_COUNTED: Final = Rewritten()
 
 
 def concerns(header: ContentHeader) -> bool:
@@ -127,6 +130,9 @@ def counted(entry: QueueEntry) -> Message:
     message = entry.message
     if not entry.queue.counts_deliveries:
         return message
-    headers = message.header.headers() | {DELIVERY_COUNT: Field("l", entry.deliveries)}
-    headers = {name: headers[name] for name in sorted(headers)}
-    return Message(message.address, with_headers(message.header, headers), message.body, message.chunks)
+    header = _COUNTED.find(message.header, entry.deliveries)
+    if header is None:
+        headers = message.header.headers() | {DELIVERY_COUNT: Field("l", entry.deliveries)}
+        header = with_headers(message.header, {name: headers[name] for name in sorted(headers)})
+        _COUNTED.keep(message.header, entry.deliveries, header)
+    return Message(message.address, header, message.body, message.chunks)

@@ -43,7 +43,7 @@ ALL_KEPT: Final = 2
 _BY_TAG: Final = attrgetter("delivery_tag")
 
 
-def publish(
+def publish(  # noqa: C901  the hot path stands in one place
     channel: Channel, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
 ) -> None:
     """Route a message and give it to its queues, or hold it in the transaction. Next step: `Queue.publish`.
@@ -60,8 +60,11 @@ def publish(
     elif not concerns(header):
         known.plain_header = header
     else:
-        header = checked(channel, header)
+        received = header
+        header = checked(channel, received)
         keys = further_keys(header)
+        if header is received and not keys:
+            known.plain_header = received
     message = Message(known.address, header, body, () if chunks is None else tuple(chunks))
     if known.varies or keys:
         vhost = channel.vhost
@@ -185,9 +188,11 @@ def tx_commit(channel: Channel, method: Method) -> None:
             rejected.append(entry)
     for entry in rejected:
         entry.queue.reject(entry)
-    channel.release(touched)
+    # What goes back to a queue is there again before the consumers that gave it back ask for more.
+    channel.release_quietly(touched)
     if requeued:
         requeue(requeued, failed=True)
+    channel.unblock(touched)
     refused = False
     for held in transaction.publishes:
         for queue in held.queues:

@@ -23,7 +23,7 @@ class Batch:
     carrier.
     """
 
-    __slots__ = ("done", "first_seqs", "number", "payload", "released", "urgent", "waiters")
+    __slots__ = ("done", "number", "payload", "released", "urgent", "waiters")
 
     def __init__(self, number: int, payload: bytes, waiters: dict[CommitWaiter, None]) -> None:
         self.number: int = number
@@ -31,7 +31,6 @@ class Batch:
         self.urgent: bool = len(waiters) > 0
         self.waiters: dict[CommitWaiter, None] = waiters
         self.released: list[int] = []
-        self.first_seqs: dict[int, int] = {}
         self.done: bool = False
 
 
@@ -53,10 +52,11 @@ class BatchStore(Store):
     urgent: somebody waits for the current batch. pending_bytes: bodies and batches that are not durable yet.
     """
 
-    __slots__ = ("_bodies_now", "_in_flight", "_waiters", "batch", "pending_bytes", "urgent")
+    __slots__ = ("_bodies_now", "_in_flight", "_waiters", "batch", "pending_bytes", "settled", "urgent")
 
     def __init__(self) -> None:
         self.batch: int = RECOVERED + 1
+        self.settled: int = RECOVERED
         self.pending_bytes: int = 0
         self.urgent: bool = False
         self._waiters: dict[CommitWaiter, None] = {}
@@ -100,6 +100,7 @@ class BatchStore(Store):
         while in_flight and in_flight[0].done:
             batch = in_flight.popleft()
             self.pending_bytes -= len(batch.payload)
+            self.settled = batch.number
             self.settle(batch)
             for waiter in batch.waiters:
                 waiter.committed(batch.number)

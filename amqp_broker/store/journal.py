@@ -10,10 +10,11 @@ transaction.
 from __future__ import annotations
 
 import marshal
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from amqp_broker.broker.message import NOT_STORED
-from amqp_broker.broker.ports import Definition, StoredEntry, StoredQueue
+from amqp_broker.broker.message import NOT_STORED, RECOVERED
+from amqp_broker.broker.ports import LEVEL_SHIFT, Definition, StoredEntry, StoredQueue
 from amqp_broker.store import records
 from amqp_broker.store.batch import Batch, BatchStore
 from amqp_broker.store.definitions import definition_key, encode_definition
@@ -21,19 +22,24 @@ from amqp_broker.store.definitions import definition_key, encode_definition
 if TYPE_CHECKING:
     from amqp_broker.broker.message import Message, QueueEntry
     from amqp_broker.store.reader import Reader
+    from amqp_broker.store.spill import Spill
 
 QUEUE_ID_STEP: Final = 1000
+# How many batches go by until it is found out which of them can be read, if nobody asks.
+MANY_UNREAD: Final = 1000
 _MARSHAL_VERSION: Final = 2
 
 
 class JournalStore(BatchStore):
     """A `Store` over the LMDB environment that `reader` reads and some carrier's writer writes.
 
+    spill: for what memory has no room for; without one it stays there.
     A batch that a carrier failed to commit has to be offered to it again before any later one.
     """
 
     __slots__ = (
         "_counter",
+        "_counts",
         "_definitions",
         "_deletes",
         "_dropped",
@@ -44,20 +50,30 @@ class JournalStore(BatchStore):
         "_queue_id_limit",
         "_queues_gone",
         "_ranges",
+        "_readable",
         "_reader",
         "_reference_deletes",
         "_references",
+        "_sealed_number",
+        "_spill",
+        "_unread",
     )
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, spill: Spill | None = None) -> None:
         super().__init__()
         self._reader: Reader = reader
+        self._spill: Spill | None = spill
+        # What the log's number is after each batch that `read` may not find yet, and that batch's number.
+        self._unread: deque[tuple[int, int]] = deque()
+        self._sealed_number: int = 0
+        self._readable: int = RECOVERED
         self._puts: dict[int, list[QueueEntry]] = {}
         self._deletes: dict[int, list[int]] = {}
         self._reference_deletes: list[int] = []
         self._ranges: list[int] = []
         self._queues_gone: list[int] = []
-        self._marks: dict[int, int] = {}
+        self._marks: dict[tuple[int, int], int] = {}
+        self._counts: dict[int, dict[int, int]] = {}
         self._definitions: dict[bytes, bytes] = {}
         self._references: dict[int, int] = {}
         self._dropped: list[int] = []
@@ -108,37 +124,51 @@ class JournalStore(BatchStore):
                 runs.append(seq)
 
     def delete_range(self, queue_id: int, first_seq: int, last_seq: int) -> None:
-        first_put = self._first_unsettled(queue_id)
-        if 0 <= first_put <= last_seq:
-            last_seq = first_put - 1
         if first_seq <= last_seq:
             self._ranges.append(queue_id)
             self._ranges.append(first_seq)
             self._ranges.append(last_seq)
-
-    def _first_unsettled(self, queue_id: int) -> int:
-        """The lowest seq that a batch of this run still holds for a queue, -1 if none does.
-
-        Puts come in rising order, so everything from here on is in flight or in the current batch, too.
-        """
-        for batch in self._in_flight:
-            first = batch.first_seqs.get(queue_id, -1)
-            if first >= 0:
-                return first
-        puts = self._puts.get(queue_id)
-        return puts[0].seq if puts else -1
 
     def delete_queue(self, queue_id: int) -> None:
         for entry in self._puts.pop(queue_id, ()):
             if entry.batch == self.batch:
                 self.delete(queue_id, entry)
         self._deletes.pop(queue_id, None)
-        self._marks.pop(queue_id, None)
+        self._counts.pop(queue_id, None)
+        for lane in [lane for lane in self._marks if lane[0] == queue_id]:
+            del self._marks[lane]
         self._queues_gone.append(queue_id)
 
     def mark_delivered(self, queue_id: int, seq: int) -> None:
-        if self._marks.get(queue_id, -1) < seq:
-            self._marks[queue_id] = seq
+        lane = (queue_id, seq >> LEVEL_SHIFT)
+        if self._marks.get(lane, -1) < seq:
+            self._marks[lane] = seq
+
+    def count_deliveries(self, queue_id: int, entry: QueueEntry) -> None:
+        # What is still to be written is written with its count, and without one none was before.
+        if entry.deliveries > 1 and entry.batch != self.batch and entry.batch != NOT_STORED:
+            counts = self._counts.get(queue_id)
+            if counts is None:
+                counts = self._counts[queue_id] = {}
+            counts[entry.seq] = entry.deliveries - 1
+
+    def spill(self, values: list[object]) -> int:
+        if self._spill is None:
+            return 0
+        try:
+            return self._spill.write(marshal.dumps(values, _MARSHAL_VERSION))
+        except OSError:
+            # Then it stays in memory, where the alarms see it.
+            return 0
+
+    def unspill(self, ticket: int) -> list[object]:
+        assert self._spill is not None
+        values: list[object] = marshal.loads(self._spill.read(ticket))
+        return values
+
+    def forget_spilled(self, ticket: int) -> None:
+        assert self._spill is not None
+        self._spill.forget(ticket)
 
     def put_definition(self, definition: Definition) -> None:
         key = definition_key(definition.kind, definition.key)
@@ -164,10 +194,18 @@ class JournalStore(BatchStore):
         self._next_store_id = found.store_ids[-1] + 1 if found.store_ids else 1
         self._queue_id_limit = found.queue_id_limit
         self._next_queue_id = found.queue_id_limit + 1
+        self._sealed_number = self._reader.log_number()
         return found.definitions, found.queues
 
     def read(self, queue_id: int, first_seq: int, limit: int) -> list[StoredEntry]:
         return self._reader.read(queue_id, first_seq, limit)
+
+    def readable(self) -> int:
+        if self._unread:
+            number = self._reader.log_number()
+            while self._unread and self._unread[0][0] <= number:
+                self._readable = self._unread.popleft()[1]
+        return self._readable
 
     # ---- what the server calls
 
@@ -183,6 +221,7 @@ class JournalStore(BatchStore):
             or self._definitions
             or self._dropped
             or self._counter
+            or self._counts
         )
 
     def seal(self, closing: bool = False) -> Batch | None:
@@ -193,15 +232,18 @@ class JournalStore(BatchStore):
         self._put_sections(sections)
         payload = b""
         if sections or closing:
-            for queue_id in sorted(self._marks):
-                sections += (records.MARK, [queue_id, self._marks[queue_id]])
+            for lane in sorted(self._marks):
+                sections += (records.MARK, [lane[0], self._marks[lane]])
             self._marks = {}
         if sections:
             payload = marshal.dumps(sections, _MARSHAL_VERSION)
         batch = self.begin_next(payload)
-        for queue_id, puts in self._puts.items():
-            batch.first_seqs[queue_id] = puts[0].seq
         self._puts = {}
+        if payload:
+            self._sealed_number += 1
+            self._unread.append((self._sealed_number, batch.number))
+            if len(self._unread) % MANY_UNREAD == 0:
+                self.readable()
         return batch
 
     def settle(self, batch: Batch) -> None:
@@ -240,6 +282,12 @@ class JournalStore(BatchStore):
         if self._reference_deletes:
             sections += (records.DELETE_REFERENCE, self._reference_deletes)
             self._reference_deletes = []
+        for queue_id in sorted(self._counts):
+            counts: list[object] = []
+            for seq, deliveries in self._counts[queue_id].items():
+                counts += (seq, deliveries)
+            sections += (records.COUNT, [queue_id, counts])
+        self._counts = {}
         if self._ranges:
             sections += (records.DELETE_RANGE, self._ranges)
             self._ranges = []
@@ -262,7 +310,10 @@ class JournalStore(BatchStore):
                 message = entry.message
                 extras: object = 0
                 if entry.expiry or entry.deliveries:
-                    extras = (entry.expiry, entry.deliveries)
+                    deliveries = entry.deliveries
+                    if deliveries and entry.seq <= self._marks.get((queue_id, entry.seq >> LEVEL_SHIFT), -1):
+                        deliveries -= 1
+                    extras = (entry.expiry, deliveries)
                 if (message.stored_refs > 1 or message.store_id) and self._share(message, messages):
                     shared += (entry.seq, extras, message.store_id, message.header.body_size)
                 else:

@@ -19,8 +19,8 @@ from amqp_broker.store.errors import StoreError
 from amqp_broker.store.writer import Writer
 
 # crc32 of what follows, batch number, size of the payload
-RECORD: Final = struct.Struct("<IQQ")
-_NUMBERED: Final = struct.Struct("<QQ")
+RECORD: Final[struct.Struct] = struct.Struct("<IQQ")
+_NUMBERED: Final[struct.Struct] = struct.Struct("<QQ")
 # No batch has number 0. Written behind each append, it keeps a reader from what an earlier round left there: the
 # octets of a message, perhaps, that pass for a record.
 _END: Final = bytes(RECORD.size)

@@ -20,8 +20,8 @@ from typing import Final, TypeAlias
 from amqp_broker.store.errors import StoreDied, StoreError
 from amqp_broker.store.log import LoggedWriter
 
-REQUEST: Final = struct.Struct("<QQ")
-ANSWER: Final = struct.Struct("<QII")
+REQUEST: Final[struct.Struct] = struct.Struct("<QQ")
+ANSWER: Final[struct.Struct] = struct.Struct("<QII")
 OK: Final = 0
 FAILED: Final = 1
 READY: Final = 0

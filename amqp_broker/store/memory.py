@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from amqp_broker.broker.message import NOT_STORED, RECOVERED
+from amqp_broker.broker.message import NOT_STORED
 from amqp_broker.broker.ports import Definition, StoredEntry, StoredQueue
 from amqp_broker.store.batch import Batch, BatchStore
 
@@ -22,14 +22,13 @@ READ_BYTES: Final = 4 << 20
 class MemoryStore(BatchStore):
     """Keeps entries in dictionaries, which hold the same bytes as the model's messages."""
 
-    __slots__ = ("_changed", "_next_queue_id", "_queues", "_settled")
+    __slots__ = ("_changed", "_next_queue_id", "_queues")
 
     def __init__(self) -> None:
         super().__init__()
         self._queues: dict[int, dict[int, QueueEntry]] = {}
         self._next_queue_id: int = 1
         self._changed: bool = False
-        self._settled: int = RECOVERED
 
     def recover(self) -> tuple[list[Definition], dict[int, StoredQueue]]:
         return [], {}
@@ -41,7 +40,7 @@ class MemoryStore(BatchStore):
         size = 0
         for seq in seqs[bisect_left(seqs, first_seq) :]:
             entry = kept[seq]
-            if len(found) >= limit or size >= READ_BYTES or entry.batch > self._settled:
+            if len(found) >= limit or size >= READ_BYTES or entry.batch > self.settled:
                 break
             message = entry.message
             body = b"".join(message.chunks) if message.chunks else message.body
@@ -51,6 +50,19 @@ class MemoryStore(BatchStore):
             found.append(stored)
             size += len(body)
         return found
+
+    def readable(self) -> int:
+        """Reading back from memory saves none."""
+        return NOT_STORED
+
+    def spill(self, values: list[object]) -> int:
+        return 0
+
+    def unspill(self, ticket: int) -> list[object]:
+        raise KeyError(ticket)
+
+    def forget_spilled(self, ticket: int) -> None:
+        raise KeyError(ticket)
 
     def put(self, queue_id: int, entry: QueueEntry) -> None:
         entry.batch = self.batch
@@ -70,7 +82,7 @@ class MemoryStore(BatchStore):
         kept = self._queues.get(queue_id, {})
         seqs = list(kept)
         for seq in seqs[bisect_left(seqs, first_seq) :]:
-            if seq > last_seq or kept[seq].batch > self._settled:
+            if seq > last_seq or kept[seq].batch > self.settled:
                 break
             del kept[seq]
         self._changed = True
@@ -81,6 +93,9 @@ class MemoryStore(BatchStore):
 
     def mark_delivered(self, queue_id: int, seq: int) -> None:
         """Nobody will ask after a restart."""
+
+    def count_deliveries(self, queue_id: int, entry: QueueEntry) -> None:
+        """The entry that is kept is the model's own."""
 
     def put_definition(self, definition: Definition) -> None:
         self._changed = True
@@ -104,4 +119,4 @@ class MemoryStore(BatchStore):
         return self.begin_next(b"")
 
     def settle(self, batch: Batch) -> None:
-        self._settled = batch.number
+        """There is nothing more to note."""

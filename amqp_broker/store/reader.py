@@ -12,7 +12,7 @@ from typing import Final
 
 import lmdb
 
-from amqp_broker.broker.ports import Definition, StoredEntry, StoredQueue
+from amqp_broker.broker.ports import Definition, StoredEntry, StoredLane, StoredQueue
 from amqp_broker.store import records
 from amqp_broker.store.definitions import decode_definition
 from amqp_broker.store.errors import StoreError
@@ -78,6 +78,16 @@ class Reader:
             except (lmdb.Error, ValueError) as error:
                 raise self._failure(error) from error
 
+    def log_number(self) -> int:
+        """The number of the last batch of the log that LMDB has, see `log`. Raises StoreError."""
+        with self._resizing:
+            try:
+                with self._begin() as txn:
+                    number = txn.get(records.LOG_KEY, db=self._meta)
+                    return 0 if number is None else int(records.U64.unpack(number)[0])
+            except (lmdb.Error, ValueError) as error:
+                raise self._failure(error) from error
+
     def _begin(self) -> lmdb.Transaction[memoryview]:
         try:
             return self._environment.begin(buffers=True)
@@ -104,42 +114,45 @@ class Reader:
         ranges = self._ranges(txn)
         positioned = cursor.first()
         while positioned:
-            queue_id = records.QUEUE_KEY.unpack_from(cursor.key())[0]
-            queue = StoredQueue(0, 0, 0, 0, 0)
-            if len(cursor.key()) == records.QUEUE_KEY.size:
-                queue.watermark = records.U64.unpack(cursor.value())[0]
+            queue_id, level = records.LANE_KEY.unpack_from(cursor.key())
+            lane = StoredLane(level)
+            if len(cursor.key()) == records.LANE_KEY.size:
+                lane.watermark = records.U64.unpack(cursor.value())[0]
                 positioned = cursor.next()
             gone = ranges.get(queue_id, [])
             if positioned:
-                positioned = self._scan_queue(cursor, queue_id, queue, found.references, gone)
+                positioned = self._scan_lane(cursor, queue_id, lane, found.references, gone)
             # New entries must lie above everything that was ever handed out or is still to be removed.
-            queue.last_seq = max([queue.last_seq, queue.watermark, *(last for _, last in gone)])
-            if queue.last_seq < records.MAX_SEQ:
-                found.queues[queue_id] = queue
+            removed = [last for first, last in gone if first >> records.LEVEL_SHIFT == level]
+            lane.last_seq = max([lane.last_seq, lane.watermark, *removed])
+            if not any(last == records.MAX_SEQ for _, last in gone):
+                queue = found.queues.get(queue_id)
+                if queue is None:
+                    queue = found.queues[queue_id] = StoredQueue()
+                queue.lanes.append(lane)
 
-    def _scan_queue(
+    def _scan_lane(
         self,
         cursor: lmdb.Cursor[memoryview],
         queue_id: int,
-        queue: StoredQueue,
+        lane: StoredLane,
         references: dict[int, int],
         gone: list[tuple[int, int]],
     ) -> bool:
-        """Count the entries from the cursor to the end of the queue; whether the cursor is on a row then."""
+        """Count the entries from the cursor to the end of the lane; whether the cursor is on a row then."""
         count = 0
         body_bytes = 0
+        prefix = records.LANE_KEY.pack(queue_id, lane.level)
         for key, value in cursor.iternext():
-            if len(key) != records.ENTRY_KEY.size:
+            if key[: len(prefix)] != prefix or len(key) != records.ENTRY_KEY.size:
                 break
-            row_queue_id, seq = _unpack_key(key)
-            if row_queue_id != queue_id:
-                break
+            seq = _unpack_key(key)[1]
             if gone and _covered(gone, seq):
                 continue
             if not count:
-                queue.first_seq = seq
+                lane.first_seq = seq
             count += 1
-            queue.last_seq = seq
+            lane.last_seq = seq
             flags, body_offset = _unpack_head(value)
             if flags & records.REFERENCE:
                 row = records.decode_row(value)
@@ -147,8 +160,8 @@ class Reader:
                 references[row.store_id] = references.get(row.store_id, 0) + 1
             else:
                 body_bytes += len(value) - body_offset
-        queue.count = count
-        queue.body_bytes = body_bytes
+        lane.count = count
+        lane.body_bytes = body_bytes
         return len(cursor.key()) > 0
 
     def _ranges(
@@ -158,7 +171,7 @@ class Reader:
         ranges: dict[int, list[tuple[int, int]]] = {}
         prefix = records.RANGE_PREFIX
         if queue_id >= 0:
-            prefix += records.QUEUE_KEY.pack(queue_id)
+            prefix += records.QUEUE_ID.pack(queue_id)
         cursor = txn.cursor(self._meta)
         if cursor.set_range(prefix):
             for key, value in cursor.iternext():

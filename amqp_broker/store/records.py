@@ -1,15 +1,15 @@
 """Schema version 1: how keys and values look in the LMDB databases, and how a batch travels to the writer.
 
 q     queue_id u32, seq u64    an entry: HEAD, extras, then its message or a reference to one in `msg`
-q     queue_id u32             the queue's watermark u64, which sorts just ahead of its entries
+q     queue_id u32, level u8   the watermark u64 of a lane, which sorts just ahead of its entries
 msg   store_id u64             a message that several queues share, as an entry without extras
 defs  kind and key             msgpack of (kind, key, value): see `definitions`
 meta  name                     the schema version, the highest queue id, the last batch taken over from the
                                log, the ranges still to be removed
 
-Numbers are big-endian. HEAD is flags u8 and body_offset u32; the extras are expiry u64 and deliveries u32,
-each there if its flag is set. This module touches no file and imports next to nothing, as the writer process
-lives on it.
+Numbers are big-endian. The top octet of a seq is the level of its lane. HEAD is flags u8 and body_offset u32; the
+extras are expiry u64 and deliveries u32, each there if its flag is set. This module touches no file and imports next
+to nothing, as the writer process lives on it.
 """
 
 from __future__ import annotations
@@ -51,15 +51,18 @@ PUT_MESSAGES: Final = 9
 PUT: Final = 10
 PUT_REFERENCE: Final = 11
 MARK: Final = 12
+COUNT: Final = 13
 
-ENTRY_KEY: Final = struct.Struct(">IQ")
-QUEUE_KEY: Final = struct.Struct(">I")
-U64: Final = struct.Struct(">Q")
-HEAD: Final = struct.Struct(">BI")
-REFERENCE_TAIL: Final = struct.Struct(">QQ")
-RANGE_KEY: Final = struct.Struct(">5sIQ")
-_EXPIRY: Final = struct.Struct(">Q")
-_DELIVERIES: Final = struct.Struct(">I")
+ENTRY_KEY: Final[struct.Struct] = struct.Struct(">IQ")
+QUEUE_ID: Final[struct.Struct] = struct.Struct(">I")
+LANE_KEY: Final[struct.Struct] = struct.Struct(">IB")
+LEVEL_SHIFT: Final = 56
+U64: Final[struct.Struct] = struct.Struct(">Q")
+HEAD: Final[struct.Struct] = struct.Struct(">BI")
+REFERENCE_TAIL: Final[struct.Struct] = struct.Struct(">QQ")
+RANGE_KEY: Final[struct.Struct] = struct.Struct(">5sIQ")
+_EXPIRY: Final[struct.Struct] = struct.Struct(">Q")
+_DELIVERIES: Final[struct.Struct] = struct.Struct(">I")
 
 
 class Row:
@@ -94,6 +97,16 @@ def encode_reference(flags: int, extras: bytes, store_id: int, body_size: int) -
     """The value of an entry whose message lies in `msg`."""
     head = HEAD.pack(flags | REFERENCE, HEAD.size + len(extras) + REFERENCE_TAIL.size)
     return head + extras + REFERENCE_TAIL.pack(store_id, body_size)
+
+
+def with_deliveries(value: bytes, deliveries: int) -> bytes:
+    """The value of the same entry with another count of deliveries."""
+    flags, body_offset = HEAD.unpack_from(value)
+    at = HEAD.size + (_EXPIRY.size if flags & EXPIRY else 0)
+    rest = at + (_DELIVERIES.size if flags & DELIVERIES else 0)
+    count = _DELIVERIES.pack(min(deliveries, 0xFFFFFFFF))
+    head = HEAD.pack(flags | DELIVERIES, body_offset + at + len(count) - rest)
+    return head + value[HEAD.size : at] + count + value[rest:]
 
 
 def decode_row(value: memoryview) -> Row:

@@ -202,7 +202,7 @@ class _Changes:
     def counter(self, content: list[int]) -> None:
         self._txn.put(records.QUEUE_ID_KEY, records.U64.pack(content[0]), db=self._databases.meta)
 
-    def delete(self, content: tuple[int, list[int]]) -> None:
+    def delete(self, content: list[Any]) -> None:
         queue_id, runs = content
         cursor = self._cursor
         each = iter(runs)
@@ -235,7 +235,7 @@ class _Changes:
 
     def delete_queue(self, content: list[int]) -> None:
         for queue_id in content:
-            self._txn.delete(records.QUEUE_KEY.pack(queue_id), db=self._databases.entries)
+            self._txn.delete(records.LANE_KEY.pack(queue_id, 0), db=self._databases.entries)
             reached = self._remove(queue_id, 0, records.MAX_SEQ)
             if reached >= 0:
                 self._remember(queue_id, reached, records.MAX_SEQ)
@@ -254,14 +254,14 @@ class _Changes:
         ]
         self._txn.cursor(self._databases.messages).putmulti(items)
 
-    def put(self, content: tuple[int, list[Any]]) -> None:
+    def put(self, content: list[Any]) -> None:
         queue_id, fields = content
         items = self._items
         each = iter(fields)
         for seq, extras, address, header, body in zip(each, each, each, each, each, strict=True):
             items.append((_pack_key(queue_id, seq), _encode_message(extras, address, header, body)))
 
-    def put_reference(self, content: tuple[int, list[Any]]) -> None:
+    def put_reference(self, content: list[Any]) -> None:
         queue_id, fields = content
         each = iter(fields)
         for seq, extras, store_id, body_size in zip(each, each, each, each, strict=True):
@@ -271,10 +271,19 @@ class _Changes:
 
     def mark(self, content: list[int]) -> None:
         queue_id, seq = content
-        key = records.QUEUE_KEY.pack(queue_id)
+        key = records.LANE_KEY.pack(queue_id, seq >> records.LEVEL_SHIFT)
         kept = self._txn.get(key, db=self._databases.entries)
         if kept is None or records.U64.unpack(kept)[0] < seq:
             self._txn.put(key, records.U64.pack(seq), db=self._databases.entries)
+
+    def count(self, content: list[Any]) -> None:
+        queue_id, counts = content
+        cursor = self._cursor
+        each = iter(counts)
+        for seq, deliveries in zip(each, each, strict=True):
+            key = _pack_key(queue_id, seq)
+            if cursor.set_key(key):
+                cursor.put(key, records.with_deliveries(bytes(cursor.value()), deliveries))
 
     def continue_range(self) -> bool:
         """Go on with the first range that was remembered; whether any is left after that."""
@@ -302,7 +311,12 @@ class _Changes:
         while found:
             key = cursor.key()
             if len(key) != records.ENTRY_KEY.size:
-                break
+                # The watermark of a lane between others goes only with the whole queue.
+                whole = last == records.MAX_SEQ and len(key) == records.LANE_KEY.size
+                if not whole or records.LANE_KEY.unpack(key)[0] != queue_id:
+                    break
+                found = cursor.delete()
+                continue
             row_queue_id, seq = _unpack_key(key)
             if row_queue_id != queue_id or seq > last:
                 break
@@ -357,4 +371,5 @@ _APPLY: Final[dict[int, _Section]] = {
     records.PUT: _Changes.put,
     records.PUT_REFERENCE: _Changes.put_reference,
     records.MARK: _Changes.mark,
+    records.COUNT: _Changes.count,
 }

@@ -89,5 +89,5 @@ def headers_of(message: Message) -> dict[str, object]:
 
 def recount(queue: Queue) -> tuple[int, int]:
     """How many messages are ready and how many octets they have, counted one by one."""
-    entries = queue.resident()
-    return len(entries), sum(entry.message.header.body_size for entry in entries)
+    headers = list(queue.headers())
+    return len(headers), sum(header.body_size for header in headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amqp_broker.broker.consumer import Consumer
+from amqp_broker.broker.consumer import Consumer, Holder
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.header import DELIVERY_MODE, build_header
@@ -54,7 +54,6 @@ class Taker(Consumer):
         if entry not in self.held:
             return False
         self.held.remove(entry)
-        self.resume()
         return True
 
     def cancelled(self) -> None:
@@ -85,6 +84,32 @@ class Taker(Consumer):
         assert len(taken) == len(bodies)
         self.held = [entry for entry in self.held if entry not in taken]
         return taken
+
+
+class Getter(Holder):
+    """Has what it got from a queue, as basic.get has. held: what it has not settled."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.held: list[QueueEntry] = []
+        self.tags = 0
+
+    def get(self) -> QueueEntry:
+        entry = self.queue.get()
+        assert entry is not None
+        self.held.append(entry)
+        self.tags += 1
+        self.queue.lease(entry, self, self.tags)
+        return entry
+
+    def take_back(self, entry: QueueEntry, delivery_tag: int) -> bool:
+        if entry not in self.held:
+            return False
+        self.held.remove(entry)
+        return True
+
+    def resume(self) -> None:
+        assert not self.queue.unacked, "what was taken back is in the queue by now"
 
 
 def message(body: bytes, *, persistent: bool = False) -> Message:

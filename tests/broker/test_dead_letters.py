@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -225,15 +226,29 @@ def test_a_count_that_a_client_made_up_does_not_overflow(house: House) -> None:
     assert died(dead) == [(b"1", "rejected", most)]
 
 
-def test_a_dead_letter_routing_key_that_is_too_long_for_one_is_cut(house: House) -> None:
+def test_the_longest_dead_letter_routing_key_arrives_whole(house: House) -> None:
     dead = house.queue("dead")
     house.vhost.bind(house.vhost.exchanges["amq.fanout"], dead, "", {})
-    queue = house.queue(dead_letter_exchange="amq.fanout", dead_letter_routing_key="k" * 300)
+    queue = house.queue(dead_letter_exchange="amq.fanout", dead_letter_routing_key="k" * 255)
     publish(queue, b"1")
     reject_one(queue)
     entry = dead.get()
     assert entry is not None
     assert entry.message.key_octets() == b"k" * 255
+
+
+def test_dead_letters_that_wait_take_little_more_memory_than_their_octets(house: House) -> None:
+    dead = house.queue("dead")
+    queue = house.queue(message_ttl=100, **TO_DEAD)
+    publish(queue, *(b"%d" % number for number in range(1000)))
+    tracemalloc.start()
+    try:
+        house.pass_time(100)
+        octets = tracemalloc.get_traced_memory()[0] / 1000
+    finally:
+        tracemalloc.stop()
+    assert dead.ready_count() == 1000
+    assert octets < 1000
 
 
 def test_dead_letters_survive_a_restart_and_go_on_dying(house: House) -> None:

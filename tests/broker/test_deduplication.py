@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amqp_broker.broker.features import QueueFeatures
+from amqp_broker.broker.features import NO_LIMIT, Deduplication, QueueFeatures
+from amqp_broker.broker.policy import new_policy
 from amqp_broker.broker.queue import REFUSED, TAKEN, Queue
+from amqp_broker.content.table import table_of
 from tests.broker.house import House, made
 from tests.broker.taker import Taker, bodies_in, publish
 
@@ -222,12 +224,163 @@ def test_a_queue_that_begins_to_deduplicate_looks_at_what_it_has(house: House) -
     queue = house.queue()
     send(queue, b"1", "a")
     features = QueueFeatures()
-    features.deduplicates = True
+    features.deduplication = Deduplication(HEADER, NO_LIMIT, 0)
     queue.apply(features)
     send(queue, b"2", "a")
     queue.apply(features)
     send(queue, b"3", "a")
     assert bodies_in(queue) == [b"1"]
+
+
+LASTING = [{"cache_size": 5000}, {"cache_ttl": 1000}]
+
+
+@pytest.mark.parametrize("remembers", LASTING)
+@pytest.mark.parametrize("how", ["acked", "purged", "rejected"])
+def test_what_was_consumed_before_the_restart_is_known_after_it_if_it_is_to_be(
+    house: House, how: str, remembers: dict[str, Any]
+) -> None:
+    queue = house.durable(message_deduplication=True, **remembers)
+    send(queue, b"1", "a")
+    leave(house, queue, how)
+    house.store.commit()
+    found = house.restarted().vhost.queues["q"]
+    send(found, b"2", "a")
+    send(found, b"3", "b")
+    assert bodies_in(found) == [b"3"]
+
+
+@pytest.mark.parametrize("remembers", LASTING)
+def test_what_a_consumer_took_at_once_for_good_is_known_after_a_restart(
+    house: House, remembers: dict[str, Any]
+) -> None:
+    queue = house.durable(message_deduplication=True, **remembers)
+    taker = Taker(queue, no_ack=True).start()
+    send(queue, b"1", "a")
+    assert taker.bodies() == [b"1"]
+    house.store.commit()
+    found = house.restarted().vhost.queues["q"]
+    send(found, b"2", "a")
+    assert bodies_in(found) == []
+
+
+def test_a_value_that_was_forgotten_stays_so_although_its_message_is_there(house: House) -> None:
+    queue = house.durable(message_deduplication=True, cache_ttl=100)
+    send(queue, b"1", "a")
+    house.pass_time(60)
+    send(queue, b"2", "b")
+    house.store.commit()
+    house = house.restarted(40)
+    found = house.vhost.queues["q"]
+    send(found, b"3", "a")
+    send(found, b"4", "b")
+    assert bodies_in(found) == [b"1", b"2", b"3"]
+
+
+def test_values_leave_the_disk_when_they_are_forgotten_also_when_nothing_comes(house: House) -> None:
+    queue = house.durable(message_deduplication=True, cache_size=3, cache_ttl=100)
+    for number in range(10):
+        send(queue, b"", number)
+        if number % 4 == 0:
+            house.store.commit()
+    house.store.commit()
+    assert house.store.stored(queue.seen_id) == [b"7", b"8", b"9"]
+    house = house.restarted()
+    queue = house.vhost.queues["q"]
+    house.pass_time(2000)
+    house.store.commit()
+    assert house.store.stored(queue.seen_id) == []
+    assert queue.seen is not None
+    assert len(queue.seen) == 0
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_value_and_its_message_are_in_one_batch(house: House, written: int) -> None:
+    queue = house.durable(message_deduplication=True, cache_size=10)
+    house.store.commit()
+    send(queue, b"1", "a")
+    assert house.store.seal()
+    found = House(house.store.survivor(written), house.now).vhost.queues["q"]
+    assert found.seen is not None
+    assert len(found.seen) == written
+    send(found, b"1", "a")
+    assert bodies_in(found) == [b"1"]
+
+
+def test_a_deleted_queue_leaves_no_values_on_the_disk(house: House) -> None:
+    queue = house.durable(message_deduplication=True, cache_size=10)
+    send(queue, b"1", "a")
+    house.store.commit()
+    house.vhost.delete_queue(queue)
+    house.store.commit()
+    assert house.store.stored(queue.seen_id) == []
+
+
+def test_a_transient_queue_and_a_transient_message_leave_no_values_on_the_disk(house: House) -> None:
+    for name, durable, persistent in (("q1", False, True), ("q2", True, False)):
+        queue = house.queue(name, durable=durable, message_deduplication=True, cache_size=10)
+        queue.publish(made(b"1", persistent=persistent, headers={HEADER: "a"}))
+    house.store.commit()
+    assert not any(house.store.disk.entries.values())
+
+
+def set_policy(house: House, **definition: object) -> None:
+    named = {"x-" + key.replace("_", "-"): value for key, value in definition.items()}
+    house.vhost.set_policy(new_policy("p", "", table_of(named)))
+
+
+def test_a_policy_has_a_running_queue_remember_also_after_a_restart_and_forget(house: House) -> None:
+    queue = house.durable()
+    send(queue, b"1", "a")
+    set_policy(house, message_deduplication=True, cache_size=10)
+    send(queue, b"2", "b")
+    assert bodies_in(queue) == [b"1", b"2"]
+    house.store.commit()
+    house = house.restarted()
+    found = house.vhost.queues["q"]
+    for body, value in ((b"3", "a"), (b"4", "b"), (b"5", "c")):
+        send(found, body, value)
+    set_policy(house, message_deduplication=True, cache_size=1)
+    send(found, b"6", "c")
+    send(found, b"7", "b")
+    assert bodies_in(found) == [b"5", b"7"]
+    seen_id = found.seen_id
+    house.vhost.delete_policy("p")
+    send(found, b"8", "b")
+    house.store.commit()
+    assert house.store.stored(seen_id) == []
+    again = house.restarted().vhost.queues["q"]
+    assert again.seen is None
+    assert bodies_in(again) == [b"8"]
+
+
+def test_a_policy_can_turn_one_kind_of_memory_into_the_other(house: House) -> None:
+    queue = house.durable(message_deduplication=True)
+    send(queue, b"1", "a")
+    set_policy(house, cache_ttl=1000)
+    assert bodies_in(queue) == [b"1"]
+    send(queue, b"2", "a")
+    house.vhost.delete_policy("p")
+    send(queue, b"3", "a")
+    assert bodies_in(queue) == [b"3"]
+    assert queue.seen_id == 0
+
+
+def test_a_quorum_queue_remembers_the_values_of_transient_messages(house: House) -> None:
+    queue = house.durable(message_deduplication=True, cache_size=10, queue_type="quorum")
+    queue.publish(made(b"1", headers={HEADER: "a"}))
+    assert bodies_in(queue) == [b"1"]
+    house.store.commit()
+    found = house.restarted().vhost.queues["q"]
+    send(found, b"2", "a")
+    assert bodies_in(found) == []
+
+
+def test_a_message_that_was_refused_is_not_known_after_a_restart(house: House) -> None:
+    queue = house.durable(message_deduplication=True, max_length=0, overflow="reject-publish", cache_size=10)
+    assert send(queue, b"1", "a") == REFUSED
+    house.store.commit()
+    assert house.store.stored(queue.seen_id) == []
 
 
 @settings(max_examples=100, deadline=None)

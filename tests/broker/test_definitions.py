@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Exchange
+from amqp_broker.broker.policy import new_policy
 from amqp_broker.broker.ports import Definition
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.vhost import ExchangeFlags, QueueFlags
@@ -56,6 +57,13 @@ def restarted(store: LedgerStore) -> Broker:
     return broker
 
 
+# Without which an exchange of these types cannot be declared.
+NEEDED = {
+    "x-delayed-message": {"x-delayed-type": Field("S", b"direct")},
+    "x-message-deduplication": {"x-cache-size": Field("I", 10)},
+}
+
+
 # Numbers are drawn, not objects: Hypothesis refers to what was drawn weakly, and compiled classes that inherit from
 # Python's own, as ABC is, do not survive that.
 @given(st.data())
@@ -71,8 +79,7 @@ def test_any_topology_comes_back_as_it_was(data: st.DataObject) -> None:
         if data.draw(flags) and name not in vhost.exchanges:
             kind = data.draw(st.sampled_from(sorted(EXCHANGE_TYPES)))
             exchange_flags = ExchangeFlags(data.draw(flags), data.draw(flags), data.draw(flags))
-            inner = {"x-delayed-type": Field("S", b"direct")} if kind == "x-delayed-message" else {}
-            vhost.declare_exchange(name, kind, exchange_flags, arguments | inner)
+            vhost.declare_exchange(name, kind, exchange_flags, arguments | NEEDED.get(kind, {}))
         elif name not in vhost.queues:
             vhost.declare_queue(name, QueueFlags(data.draw(flags), False, data.draw(flags)), arguments, None)
         source = data.draw(st.sampled_from(sorted(set(vhost.exchanges) - {""})))
@@ -210,3 +217,11 @@ def test_an_exchange_of_an_unknown_type_stops_the_start() -> None:
     store.commit()
     with pytest.raises(ValueError, match="exchange 'x' in vhost '/' has unknown type 'x-later'"):
         Broker(store.survivor()).recover()
+
+
+def test_an_exchange_that_is_always_there_follows_its_policy_after_a_restart() -> None:
+    store = LedgerStore()
+    vhost = Broker(store).add_vhost("/")
+    vhost.set_policy(new_policy("p", "^amq.direct$", table_of({"alternate-exchange": "rest"})))
+    store.commit()
+    assert restarted(store).vhosts["/"].exchanges["amq.direct"].alternate == "rest"

@@ -49,6 +49,13 @@ def values(features: QueueFeatures) -> dict[str, object]:
     return {name: value for name, value in found.items() if not callable(value)}
 
 
+def terms_of(features: QueueFeatures) -> tuple[str, int, int]:
+    """By which header, how many and for how long."""
+    terms = features.deduplication
+    assert terms is not None
+    return terms.header, terms.size, terms.ttl
+
+
 def test_without_arguments_and_policies_nothing_is_on() -> None:
     assert values(features({})) == values(QueueFeatures())
 
@@ -75,7 +82,9 @@ def test_every_argument_has_its_feature() -> None:
         "x-cache-size": 12,
         "x-cache-ttl": 13,
     }
-    assert values(features(arguments)) == {
+    found = features(arguments)
+    assert terms_of(found) == ("id", 12, 13)
+    assert values(found) == {
         "message_ttl": 1,
         "expires": 2,
         "max_length": 3,
@@ -91,10 +100,7 @@ def test_every_argument_has_its_feature() -> None:
         "retry_max": 9,
         "retry_multiplier": 10,
         "retry_jitter": 11,
-        "deduplicates": True,
-        "deduplication_header": "id",
-        "deduplication_size": 12,
-        "deduplication_ttl": 13,
+        "deduplication": found.deduplication,
     }
 
 
@@ -161,7 +167,7 @@ def test_a_first_delay_alone_is_for_all_and_a_type_alone_has_a_delay() -> None:
 
 def test_a_policy_can_switch_deduplication_on() -> None:
     found = features({}, {"x-message-deduplication": True, "x-cache-size": 5, "x-cache-ttl": 6})
-    assert (found.deduplicates, found.deduplication_size, found.deduplication_ttl) == (True, 5, 6)
+    assert terms_of(found) == ("x-deduplication-header", 5, 6)
 
 
 def test_a_default_delivery_limit_is_for_quorum_queues_that_have_no_other() -> None:

@@ -48,6 +48,7 @@ BAD_VALUES: list[tuple[str, object, str]] = [
     ("alternate-exchange", 1, "1 is not a valid alternate exchange name"),
     ("dead-letter-exchange", None, "null is not a valid dead letter exchange name"),
     ("dead-letter-routing-key", 1.5, "1.5 is not a valid dead letter routing key"),
+    ("dead-letter-routing-key", "k" * 256, f'<<"{"k" * 256}">> is not a valid dead letter routing key'),
     ("dead-letter-strategy", "x", '<<"x">> is not a valid dead letter strategy'),
     ("message-ttl", -1, "-1 is not a valid message TTL"),
     ("message-ttl", "x", '<<"x">> is not a valid message TTL'),

@@ -15,7 +15,7 @@ from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.redelivery import retry_delay
 from tests.broker.house import House
-from tests.broker.taker import Taker, bodies_in, drain, publish
+from tests.broker.taker import Getter, Taker, bodies_in, drain, publish
 
 TO_DEAD = {"dead_letter_exchange": "", "dead_letter_routing_key": "dead"}
 
@@ -132,12 +132,48 @@ def test_a_delivery_that_came_back_by_a_lease_counts_towards_the_limit(house: Ho
     assert bodies_in(dead) == [b"1"]
 
 
-def test_what_was_got_has_no_lease(house: House) -> None:
+def test_what_was_got_and_not_settled_in_time_comes_back_to_its_place(house: House) -> None:
+    queue = house.queue(consumer_timeout=100)
+    publish(queue, b"1", b"2")
+    getter = Getter(queue)
+    getter.get()
+    house.pass_time(99)
+    assert (queue.ready_count(), queue.unacked) == (1, 1)
+    house.pass_time(1)
+    assert getter.held == []
+    assert (queue.ready_count(), queue.unacked) == (2, 0)
+    assert drain(queue) == [(b"1", True), (b"2", False)]
+
+
+def test_what_was_got_and_settled_in_time_does_not_come_back(house: House) -> None:
     queue = house.queue(consumer_timeout=100)
     publish(queue, b"1")
-    got(queue)
+    getter = Getter(queue)
+    queue.settle(getter.get())
     house.pass_time(1000)
-    assert queue.unacked == 1
+    assert (queue.ready_count(), queue.unacked, len(queue.leases)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_what_a_consumer_lost_is_what_it_gets_next(house: House, kind: str) -> None:
+    queue = house.queue(durable=True, queue_type=kind, consumer_timeout=100)
+    taker = Taker(queue, room=1).start()
+    publish(queue, b"1", b"2", b"3")
+    house.pass_time(100)
+    assert taker.log == [("t", b"1", False), ("t", b"1", True)]
+
+
+def test_what_several_consumers_lost_goes_out_again_before_what_waited(house: House) -> None:
+    queue = house.queue(consumer_timeout=100)
+    log: list[tuple[str, bytes, bool]] = []
+    one = Taker(queue, tag="one", room=1, log=log).start()
+    other = Taker(queue, tag="other", room=2, log=log).start()
+    publish(queue, b"1", b"2", b"3", b"4")
+    assert (len(one.held), len(other.held)) == (1, 2)
+    del log[:]
+    house.pass_time(100)
+    assert sorted(body for _, body, _ in log) == [b"1", b"2", b"3"]
+    assert bodies_in(queue) == [b"4"]
 
 
 def test_leases_end_when_the_queue_gives_none_any_more(house: House) -> None:
@@ -218,6 +254,28 @@ def test_a_message_that_failed_waits_longer_each_time_and_others_pass_it(house: 
         house.pass_time(1)
         assert queue.ready_count() == 2
     assert drain(queue) == [(b"1", True), (b"2", False)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "waits"), [("failed", False), ("returned", True), ("all", True), ("disabled", False)]
+)
+def test_what_is_recovered_did_not_fail(house: House, kind: str, waits: bool) -> None:
+    queue = house.queue(delayed_retry_type=kind, delayed_retry_min=100)
+    publish(queue, b"1")
+    queue.requeue([got(queue)], failed=True, recovered=True)
+    assert (queue.ready_count(), len(queue.retries)) == ((0, 1) if waits else (1, 0))
+
+
+def test_what_waits_for_its_next_try_is_neither_ready_nor_unacknowledged(house: House) -> None:
+    queue = house.queue(delayed_retry_min=100)
+    publish(queue, b"1", b"2", b"3")
+    queue.requeue([got(queue)])
+    got(queue)
+    found = queue.statistics()
+    assert (found.ready, found.unacked, found.delayed) == (1, 1, 1)
+    house.pass_time(100)
+    found = queue.statistics()
+    assert (found.ready, found.unacked, found.delayed) == (2, 1, 0)
 
 
 def test_a_waiting_consumer_gets_a_retry_when_it_is_due(house: House) -> None:

@@ -91,10 +91,12 @@ def test_many_targets_are_woken_in_the_order_of_their_times() -> None:
     assert timetable.next_due == 0
 
 
-def test_what_is_asked_for_while_others_are_woken_is_done_too() -> None:
+def test_who_asks_for_a_time_that_has_come_already_is_woken_the_next_time() -> None:
     timetable = Timetable(Clock())
     sleeper = Sleeper(timetable, 5, 50)
     timetable.wake(sleeper, 10)
+    run(timetable, 20)
+    assert (sleeper.woken, timetable.next_due) == ([20], 5)
     run(timetable, 20)
     assert sleeper.woken == [20, 20]
     assert timetable.next_due == 50

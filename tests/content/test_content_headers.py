@@ -170,6 +170,15 @@ def test_other_headers_replace_the_table_and_nothing_else() -> None:
     assert changed.body_size == 5
 
 
+def test_forgotten_headers_are_read_again() -> None:
+    header = build_header(5, EVERYTHING)
+    found = header.headers()
+    assert header.headers() is found
+    header.forget_headers()
+    assert header.headers() is not found
+    assert header.headers() == found
+
+
 def test_headers_can_be_added_and_removed() -> None:
     header = build_header(5, {content.PRIORITY: 3})
     added = with_headers(header, table_of({"a": 1}))

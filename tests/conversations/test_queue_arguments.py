@@ -219,6 +219,34 @@ def test_an_argument_that_makes_no_sense_is_refused(
     assert is_gone(channel, queue)
 
 
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_dead_letter_routing_key_that_no_method_can_carry_is_refused(
+    channel: Channel, names: Names, kind: str, differs_from_rabbitmq: Callable[..., str]
+) -> None:
+    queue = names.queue()
+    arguments = {"x-queue-type": kind, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "k" * 256}
+    channel.send("queue.declare", queue=queue, durable=True, arguments=arguments)
+    answer = differs_from_rabbitmq(
+        "takes it, and whoever is sent the dead letter loses its connection with 541",
+        rabbitmq="",
+        ours='"expected at most 255 octets, got 256"',
+    )
+    if not answer:
+        channel.expect("queue.declare-ok")
+        return
+    channel.refuses(
+        406,
+        f"invalid arg 'x-dead-letter-routing-key' for queue '{queue}' in vhost '/': {answer}",
+        "queue.declare",
+    )
+    assert is_gone(channel, queue)
+
+
+def test_a_dead_letter_routing_key_of_255_octets_is_one(channel: Channel, names: Names) -> None:
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "é" * 127 + "k"}
+    assert channel.declare(names.queue(), arguments=arguments)
+
+
 @pytest.mark.parametrize("key", ["x-dead-letter-exchange"])
 def test_a_dead_letter_exchange_that_is_no_string_is_refused(
     channel: Channel, names: Names, key: str

@@ -242,6 +242,51 @@ def test_declaring_again_otherwise_is_refused(
     channel.refuses(406, f"inequivalent {text}", "queue.declare")
 
 
+# In the order in which they are compared.
+COMPARED: list[tuple[str, Any]] = [
+    ("x-dead-letter-exchange", ""),
+    ("x-dead-letter-routing-key", "k"),
+    ("x-dead-letter-strategy", "at-most-once"),
+    ("x-expires", 100_000),
+    ("x-max-length", 5),
+    ("x-max-length-bytes", 5),
+    ("x-max-in-memory-length", 5),
+    ("x-max-in-memory-bytes", 5),
+    ("x-overflow", "reject-publish"),
+    ("x-single-active-consumer", True),
+    ("x-queue-type", "classic"),
+    ("x-quorum-initial-group-size", 3),
+    ("x-delivery-limit", 5),
+    ("x-message-ttl", 5),
+    ("x-queue-leader-locator", "balanced"),
+]
+
+
+@pytest.mark.parametrize("first", range(len(COMPARED) - 1), ids=[name for name, _ in COMPARED[:-1]])
+def test_of_two_arguments_that_are_declared_otherwise_the_first_in_this_order_is_told(
+    channel: Channel, quorum: Declare, first: int
+) -> None:
+    queue = quorum()
+    one, other = COMPARED[first : first + 2]
+    for arguments in (dict((one, other)), dict((other, one))):
+        channel.send("queue.declare", queue=queue, durable=True, arguments=QUORUM | arguments)
+        difference = difference_of(*one)
+        channel.refuses(
+            406,
+            f"inequivalent arg '{one[0]}' for queue '{queue}' in vhost '/': {difference}",
+            "queue.declare",
+        )
+
+
+def difference_of(name: str, value: Any) -> str:
+    """What is said about an argument that a quorum queue without any was not declared with."""
+    if name == "x-queue-type":
+        return f"received '{value}' but current is 'quorum'"
+    kind = "bool" if value is True else "signedint" if isinstance(value, int) else "longstr"
+    text = "true" if value is True else value
+    return f"received the value '{text}' of type '{kind}' but current is none"
+
+
 def test_a_delivery_limit_is_the_same_in_every_width(channel: Channel, quorum: Declare) -> None:
     queue = quorum(x_delivery_limit=3)
     for kind in "bsl":

@@ -222,6 +222,25 @@ def test_an_ack_in_a_transaction_makes_room_for_another_delivery(
     assert sorted(names) == ["basic.deliver", "tx.commit-ok"]
 
 
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_what_a_full_consumer_gives_back_in_a_transaction_is_what_it_gets_next(
+    tx: Channel, channel: Channel, names: Names, kind: str
+) -> None:
+    arguments = {"x-queue-type": kind} | ({"x-delivery-limit": 5} if kind == "quorum" else {})
+    queue = channel.declare(names.queue(), durable=True, arguments=arguments)
+    for body in "ab":
+        channel.publish(body, routing_key=queue)
+    channel.counts_become(queue, 2, 0)
+    tx.call("basic.qos", prefetch_count=1)
+    tx.consume(queue)
+    tx.expect("basic.deliver", delivery_tag=1)
+    tx.send("basic.nack", delivery_tag=1, requeue=True)
+    tx.send("tx.commit")
+    replies = {reply.name: reply for reply in (tx.receive(), tx.receive())}
+    assert sorted(replies) == ["basic.deliver", "tx.commit-ok"]
+    assert (replies["basic.deliver"].body, replies["basic.deliver"]["redelivered"]) == (b"a", True)
+
+
 def test_declaring_is_not_part_of_a_transaction(tx: Channel, channel: Channel, names: Names) -> None:
     queue = tx.declare(names.queue())
     tx.call("tx.rollback")

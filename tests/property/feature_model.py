@@ -102,7 +102,8 @@ class FeatureQueue:
         self.got: list[Copy] = []
         self.prefetch = 0
         self.last_seq = 0
-        self.watermark = 0
+        # By rank.
+        self.watermarks: dict[int, int] = {}
 
     def octets(self) -> int:
         return sum(len(copy.body) for copy in self.ready)
@@ -125,8 +126,7 @@ class FeatureQueue:
 
     def put(self, *copies: Copy) -> None:
         self.ready += copies
-        most = self.rules.priorities
-        self.ready.sort(key=lambda copy: (-min(copy.priority, most), copy.seq))
+        self.ready.sort(key=self._place)
 
     def deliver(self, copy: Copy) -> None:
         self.handed_out(copy)
@@ -135,7 +135,8 @@ class FeatureQueue:
 
     def handed_out(self, copy: Copy) -> None:
         if copy.persistent:
-            self.watermark = max(self.watermark, copy.seq)
+            rank = self._place(copy)[0]
+            self.watermarks[rank] = max(self.watermarks.get(rank, 0), copy.seq)
 
     def trim(self) -> None:
         rules = self.rules
@@ -197,10 +198,16 @@ class FeatureQueue:
         self.ready, self.consumed, self.got, self.prefetch = [], [], [], 0
         kept = [copy for copy in everything if copy.persistent]
         for copy in kept:
-            copy.deliveries = int(copy.seq <= self.watermark)
+            counted = copy.deliveries if self.rules.delivery_limit != NEVER else 0
+            handed_out = copy.seq <= self.watermarks.get(self._place(copy)[0], 0)
+            copy.deliveries = max(counted, int(handed_out))
         self.put(*kept)
-        self.last_seq = max([self.watermark, *(copy.seq for copy in kept)])
+        self.last_seq = max([0, *self.watermarks.values(), *(copy.seq for copy in kept)])
 
     def stored(self) -> list[bytes]:
         kept = [copy for copy in [*self.ready, *self.consumed, *self.got] if copy.persistent]
-        return [copy.body for copy in sorted(kept, key=lambda copy: copy.seq)]
+        # The store has each priority by itself, the highest first.
+        return [copy.body for copy in sorted(kept, key=self._place)]
+
+    def _place(self, copy: Copy) -> tuple[int, int]:
+        return -min(copy.priority, self.rules.priorities), copy.seq

@@ -433,3 +433,33 @@ def test_names_given_by_the_server_are_not_given_again(broker: Durable) -> None:
         channel = connection.channel()
         assert channel.queue_declare("", exclusive=True).method.queue != named
         assert drain(channel, named) == [b"kept"]
+
+
+@both_endings
+def test_values_that_were_seen_are_known_although_their_messages_were_consumed(
+    broker: Durable, ending: str
+) -> None:
+    remembers: Any = {"x-message-deduplication": True, "x-cache-size": 1000}
+    ways = (("x", "", "by exchange"), ("", "by queue", "by queue"))
+    properties = [
+        pika.BasicProperties(delivery_mode=2, headers={"x-deduplication-header": number})
+        for number in range(21)
+    ]
+    channel = broker.confirming()
+    channel.exchange_declare("x", "fanout", durable=True, arguments=remembers)
+    channel.queue_declare("by exchange", durable=True)
+    channel.queue_bind("by exchange", "x")
+    channel.queue_declare("by queue", durable=True, arguments=remembers)
+    for exchange, key, queue in ways:
+        for number in range(20):
+            channel.basic_publish(exchange, key, b"%d" % number, properties[number])
+        assert len(drain(channel, queue)) == 20
+
+    broker.restart(ending)
+
+    channel = broker.confirming()
+    for exchange, key, queue in ways:
+        for number in range(21):
+            channel.basic_publish(exchange, key, b"again %d" % number, properties[number])
+        again = [body for body in drain(channel, queue) if body.startswith(b"again")]
+        assert again == [b"again 20"]

@@ -128,20 +128,6 @@ async def test_a_range_takes_what_lies_in_it_and_nothing_else(any_store: Subject
     assert [any_store.seqs(queue_id) for queue_id in (1, 2, 3)] == [[1, 2, 3, 4, 5], [1, 5], [1, 2, 3, 4, 5]]
 
 
-async def test_a_range_spares_entries_that_are_not_durable_yet(any_store: Subject) -> None:
-    any_store.put(1, 1)
-    await any_store.commit()
-    any_store.put(1, 2)
-    under_way = any_store.store.seal()
-    assert under_way is not None
-    any_store.put(1, 3)
-    any_store.store.delete_range(1, 0, 100)
-    await any_store.write(under_way)
-    any_store.store.committed(under_way.number)
-    await any_store.commit()
-    assert any_store.seqs(1) == [2, 3]
-
-
 async def test_an_open_range_does_not_reach_later_entries(any_store: Subject) -> None:
     any_store.put_many(1, 6000)
     await any_store.commit()

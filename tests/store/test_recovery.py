@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.ports import Definition
 from amqp_broker.store.journal import JournalStore
 
@@ -48,10 +49,58 @@ async def test_a_restart_counts_each_queue(durable: Subject) -> None:
     await durable.reopen()
     _, queues = durable.store.recover()
     assert sorted(queues) == [1, 70_000, 80_000]
-    found = [queues[queue_id] for queue_id in sorted(queues)]
-    assert [(queue.first_seq, queue.last_seq) for queue in found] == [(3, 5), (12, 13), (13, 13)]
-    assert [(queue.count, queue.body_bytes) for queue in found] == [(3, 18), (2, 10_006), (1, 6)]
-    assert [queue.watermark for queue in found] == [0, 0, 0]
+    found = [lane for queue_id in sorted(queues) for lane in queues[queue_id].lanes]
+    assert [(lane.first_seq, lane.last_seq) for lane in found] == [(3, 5), (12, 13), (13, 13)]
+    assert [(lane.count, lane.body_bytes) for lane in found] == [(3, 18), (2, 10_006), (1, 6)]
+    assert [(lane.level, lane.watermark) for lane in found] == [(0, 0), (0, 0), (0, 0)]
+
+
+async def test_a_restart_counts_each_lane_of_a_queue(durable: Subject) -> None:
+    low, high = 3 << 56, 200 << 56
+    durable.put(1, low + 1, high + 8, high + 9, low + 2)
+    durable.store.mark_delivered(1, high + 8)
+    durable.store.mark_delivered(1, low + 7)
+    durable.store.mark_delivered(1, (4 << 56) + 1)
+    durable.put(2, 1)
+    await durable.commit()
+    await durable.reopen()
+    found = durable.store.recover()[1][1]
+    assert [lane.level for lane in found.lanes] == [3, 4, 200]
+    assert [lane.count for lane in found.lanes] == [2, 0, 2]
+    assert [lane.first_seq for lane in found.lanes] == [low + 1, 0, high + 8]
+    assert [lane.last_seq for lane in found.lanes] == [low + 7, (4 << 56) + 1, high + 9]
+    assert [lane.watermark for lane in found.lanes] == [low + 7, (4 << 56) + 1, high + 8]
+    durable.store.delete_queue(1)
+    await durable.commit()
+    await durable.reopen()
+    assert list(durable.store.recover()[1]) == [2]
+
+
+async def test_a_count_of_deliveries_survives_a_restart(durable: Subject) -> None:
+    waiting = QueueEntry(message(b"expires"), durable.queue, 4)
+    waiting.expiry = 1 << 41
+    durable.store.put(1, waiting)
+    shared = durable.entry(5, message(b"shared"))
+    durable.store.put(1, shared)
+    durable.store.put(2, QueueEntry(shared.message, durable.queue, 1))
+    plain, gone = durable.put(1, 6, 7)
+    await durable.commit()
+    for entry in (waiting, shared, plain, gone):
+        entry.deliveries = 3
+        durable.store.count_deliveries(1, entry)
+    plain.deliveries = 4
+    durable.store.count_deliveries(1, plain)
+    durable.store.delete(1, gone)
+    durable.put(1, 8)
+    await durable.commit()
+    await durable.reopen()
+    found = durable.read(1)
+    assert [(entry.seq, entry.body, entry.deliveries, entry.expiry) for entry in found] == [
+        (4, b"expires", 2, 1 << 41),
+        (5, b"shared", 2, 0),
+        (6, b"body 6", 3, 0),
+        (8, b"body 8", 0, 0),
+    ]
 
 
 async def test_delivery_marks_ride_with_the_next_batch_and_never_fall(durable: Subject) -> None:
@@ -63,7 +112,7 @@ async def test_delivery_marks_ride_with_the_next_batch_and_never_fall(durable: S
     durable.put(1, 11)
     await durable.commit()
     await durable.reopen()
-    assert durable.store.recover()[1][1].watermark == 7
+    assert durable.store.recover()[1][1].lanes[0].watermark == 7
 
 
 async def test_closing_writes_delivery_marks_that_stand_alone(durable: Subject) -> None:
@@ -73,7 +122,7 @@ async def test_closing_writes_delivery_marks_that_stand_alone(durable: Subject) 
     assert durable.store.seal() is None
     await durable.commit(closing=True)
     await durable.reopen()
-    assert durable.store.recover()[1][1].watermark == 1
+    assert durable.store.recover()[1][1].lanes[0].watermark == 1
 
 
 async def test_an_empty_queue_goes_on_above_what_was_delivered(durable: Subject) -> None:
@@ -85,7 +134,7 @@ async def test_an_empty_queue_goes_on_above_what_was_delivered(durable: Subject)
     await durable.commit()
     await durable.reopen()
     queue = durable.store.recover()[1][1]
-    assert (queue.count, queue.last_seq) == (0, 10)
+    assert (queue.count, queue.lanes[0].last_seq) == (0, 10)
 
 
 async def test_definitions_survive_in_key_order_by_kind(durable: Subject) -> None:

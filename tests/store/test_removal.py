@@ -80,7 +80,7 @@ async def test_a_killed_writer_leaves_the_rest_to_the_next(with_process: Subject
     assert queues[2].count == 1
     if 1 in queues:
         assert not whole_queue
-        assert (queues[1].count, queues[1].last_seq) == (0, MANY * 4)
+        assert (queues[1].count, queues[1].lanes[0].last_seq) == (0, MANY * 4)
     await with_process.until_rows(1)
 
 
@@ -92,7 +92,7 @@ async def test_a_removal_that_is_not_finished_tells_a_restart_where_to_go_on(wit
     with_process.store.delete_range(1, 0, MANY * 4)
     await kill_before_it_tidies(with_process)
     queue = with_process.store.recover()[1].get(1)
-    first = queue.last_seq + 1 if queue else 1
+    first = queue.lanes[0].last_seq + 1 if queue else 1
     with_process.put(1, first)
     await with_process.commit()
     await with_process.until_rows(1)

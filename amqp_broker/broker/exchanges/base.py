@@ -10,10 +10,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from amqp_broker.broker.exchanges.gate import Gate
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field, write_table
 
 if TYPE_CHECKING:
+    from amqp_broker.broker.features import Deduplication
     from amqp_broker.broker.host import QueueHost
     from amqp_broker.broker.message import Message
     from amqp_broker.broker.ports import Store
@@ -71,6 +73,8 @@ class Exchange(ABC):
     varies: where a message goes depends on more than its keys and the bindings, so that no route is kept.
     holds: the queue of its own that `attach` made, whose messages go with the exchange.
     notices: `notice` wants to hear of every message. Such an exchange varies.
+    deduplicates: it always does, as its type has it. gate: where duplicates stay, None if it takes them like other
+    messages; seen_id: of the values that the gate knows, in the store, 0 if there is none.
     """
 
     kind: str = ""
@@ -80,14 +84,19 @@ class Exchange(ABC):
         "arguments",
         "auto_delete",
         "bindings",
+        "deduplicates",
         "definition",
         "durable",
         "each_key",
+        "gate",
         "holds",
+        "host",
         "incoming",
         "internal",
         "name",
         "notices",
+        "seen_id",
+        "store",
         "to_exchanges",
         "varies",
         "vhost_name",
@@ -112,10 +121,43 @@ class Exchange(ABC):
         self.each_key: bool = False
         self.varies: bool = False
         self.notices: bool = False
+        self.deduplicates: bool = False
+        self.gate: Gate | None = None
+        self.seen_id: int = 0
+        self.host: QueueHost | None = None
+        self.store: Store | None = None
 
-    def attach(self, host: QueueHost, store: Store) -> Queue | None:
-        """It belongs to a virtual host from now on; returns the queue for what it holds, if it needs one."""
-        return None
+    def attach(self, host: QueueHost, store: Store) -> None:
+        """It belongs to a virtual host from now on; an exchange that needs a queue of its own makes it now."""
+        self.host = host
+        self.store = store
+
+    def deduplicate(self, terms: Deduplication | None) -> None:
+        """Have duplicates stay here from now on, or not any more. Called in a virtual host only.
+
+        What is remembered stays so, if the new terms allow it.
+        """
+        gate, store, host = self.gate, self.store, self.host
+        if store is None or host is None or (gate is None and terms is None):
+            return
+        if gate is not None:
+            if terms is not None and gate.cache.follow(terms):
+                return
+            self.forget_values()
+        if terms is not None:
+            self.seen_id = self.seen_id or store.next_queue_id()
+            self.gate = Gate(self.name, self.vhost_name, self.durable, terms, self.seen_id, store)
+            self.gate.join(host)
+
+    def forget_values(self) -> None:
+        """Nothing was seen here, and nothing will be."""
+        if self.gate is None:
+            return
+        if self.durable and self.store is not None:
+            self.store.delete_queue(self.seen_id)
+        self.gate.delete()
+        self.gate = None
+        self.seen_id = 0
 
     def check_arguments(self) -> None:
         """Raises SoftError 406 for arguments that this type cannot be declared with.

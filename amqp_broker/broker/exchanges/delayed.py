@@ -50,12 +50,14 @@ class DelayedExchange(Exchange):
         self.inner = inner
         self.each_key = inner.each_key
         self.notices = inner.notices
+        self.deduplicates = inner.deduplicates
 
-    def attach(self, host: QueueHost, store: Store) -> Queue | None:
+    def attach(self, host: QueueHost, store: Store) -> None:
+        super().attach(host, store)
         self.clock = host.timetable.clock
         self.delays = DelayQueue(self.name, self.vhost_name, self.durable, store)
         self.delays.join(host)
-        return self.delays
+        self.holds = self.delays
 
     def check_arguments(self) -> None:
         if self.inner is None:
