@@ -60,10 +60,14 @@ class Watch:
         self._on: list[str] = []
 
     def resident(self) -> int:
-        """Octets of memory this process has resident; 0 where that cannot be told."""
+        """Octets of its own that this process has resident, without pages of files; 0 where that cannot be told.
+
+        What was read of the store's file is the system's to take back, and no reason to block anybody.
+        """
         if self._statm < 0:
             return 0
-        return int(os.pread(self._statm, 256, 0).split()[1]) * _PAGE
+        _, resident, shared, *_ = os.pread(self._statm, 256, 0).split()
+        return (int(resident) - int(shared)) * _PAGE
 
     def reasons(self) -> list[str]:
         """The alarms that are on now, logging each change."""

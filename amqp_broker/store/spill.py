@@ -34,6 +34,10 @@ class Spill:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def size(self) -> int:
+        """Octets of the file."""
+        return os.fstat(self._file).st_size if self._file >= 0 else 0
+
     def write(self, data: bytes) -> int:
         """Keep `data`; the ticket it is read with. Raises OSError, with nothing kept."""
         if self._file < 0:
