@@ -93,7 +93,7 @@ class DeadLetters:
         if letter is None:
             letter = new_letter(message, death, exchange, routing_key)
             message.header.forget_headers()
-            if len(message.header.payload) + len(letter.header.payload) <= 2 * LONGEST_REWRITTEN:
+            if max(len(message.header.payload), len(letter.header.payload)) <= LONGEST_REWRITTEN:
                 if len(self._known) >= MOST_REWRITTEN:
                     self._known.clear()
                 self._known[source] = letter

@@ -48,14 +48,20 @@ class _Wish:
         """Have this header's. It is asked for at each step of a message's way."""
         if header is self.header:
             return
-        self.header = header
-        self.deliver_at = 0
-        self.delay = 0
+        deliver_at = delay = 0
         payload = header.payload
         if header.has_headers and (_DELAY_OCTETS in payload or _DELIVER_AT_OCTETS in payload):
             headers = header.headers()
-            self.deliver_at = _integer(headers.get(DELIVER_AT))
-            self.delay = _integer(headers.get(DELAY))
+            deliver_at = _integer(headers.get(DELIVER_AT))
+            delay = _integer(headers.get(DELAY))
+        self.header = header
+        self.deliver_at = deliver_at
+        self.delay = delay
+
+    def negate(self, negated: ContentHeader) -> None:
+        """The header that was read was rewritten to this one, with the delay negated."""
+        self.header = negated
+        self.delay = -self.delay
 
 
 # That of the header which was looked at last.
@@ -197,6 +203,7 @@ class DelayQueue(Queue):
             headers[DELAY] = Field("l", -delay)
             negated = with_headers(header, headers)
             self._negated.keep(header, 0, negated)
+            _WISH.negate(negated)
         return Message(message.address, negated, message.body, message.chunks)
 
     def _new_seq(self, due: int) -> int:

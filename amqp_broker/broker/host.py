@@ -1,7 +1,8 @@
 """What a queue needs of the virtual host it is in: the time, and somewhere for its dead letters to go.
 
-The contract keeps the queue from knowing exchanges and routes. A virtual host is the one implementation; a queue
-without a host drops what would be a dead letter, and nothing falls due in it.
+An exchange's own queue also asks whether the topology is still the same. The contract keeps the queue from knowing
+exchanges and routes. A virtual host is the one implementation; a queue without a host drops what would be a dead
+letter, and nothing falls due in it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ DELIVERY_LIMIT: Final = "delivery_limit"
 
 
 class QueueHost(ABC):
-    """timetable: of the broker."""
+    """timetable: of the broker. generation: changes with every change of topology; what was derived from an earlier
+    one is void.
+    """
 
-    __slots__ = ("timetable",)
+    __slots__ = ("generation", "timetable")
 
     def __init__(self, timetable: Timetable) -> None:
         self.timetable: Timetable = timetable
+        self.generation: int = 1
 
     @abstractmethod
     def dead_letter(self, queue: Queue, messages: list[Message], reason: str) -> None:

@@ -69,9 +69,8 @@ NO_KEYS: Final[list[str]] = []
 
 
 class VirtualHost(QueueHost):
-    """generation: changes with every change of topology; what was derived from an earlier one is void.
-    exclusive: the exclusive queues of each connection that has some, by name. definition: its key in the store, b"" if
-    it has none.
+    """exclusive: the exclusive queues of each connection that has some, by name. definition: its key in the store, b""
+    if it has none.
     """
 
     __slots__ = (
@@ -82,7 +81,6 @@ class VirtualHost(QueueHost):
         "definitions",
         "exchanges",
         "exclusive",
-        "generation",
         "metadata",
         "name",
         "parameters",
@@ -99,7 +97,6 @@ class VirtualHost(QueueHost):
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.exclusive: dict[object, dict[str, Queue]] = {}
-        self.generation: int = 1
         self.definition: bytes = b""
         self.metadata: VirtualHostMetadata = VirtualHostMetadata()
         self.parameters: Parameters = Parameters(name, definitions)

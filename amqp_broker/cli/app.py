@@ -156,3 +156,44 @@ def check_definitions(
     from amqp_broker.cli.definitions import run_check
 
     raise typer.Exit(run_check(file, {"--config": config}, vhost))
+
+
+@app.command()
+def backup(
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="The directory to make; it may be there if it is empty.")
+    ],
+    config: _Config = None,
+    data_dir: _DataDirectory = None,
+) -> None:
+    """Copy a data directory, consistent and compacted, also while a broker uses it."""
+    from amqp_broker.cli.backup import run_backup
+
+    raise typer.Exit(run_backup(destination, {"--config": config, "--data-dir": data_dir}))
+
+
+@app.command()
+def restore(
+    directory: Annotated[str, typer.Argument(metavar="BACKUP", help="What `backup` made.")],
+    config: _Config = None,
+    data_dir: _DataDirectory = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move the data that are there aside. They are never removed.")
+    ] = False,
+) -> None:
+    """Verify a backup and copy it into the empty data directory of a broker that is not running."""
+    from amqp_broker.cli.backup import run_restore
+
+    raise typer.Exit(run_restore(directory, {"--config": config, "--data-dir": data_dir}, force=force))
+
+
+@app.command()
+def verify(
+    data_dir: Annotated[
+        str, typer.Argument(metavar="DATA_DIR", help="A data directory, in use or not, or a backup.")
+    ],
+) -> None:
+    """Say everything that is wrong with a data directory. Exit status 1 if something is, 2 if it cannot be read."""
+    from amqp_broker.cli.backup import run_verify
+
+    raise typer.Exit(run_verify(data_dir))

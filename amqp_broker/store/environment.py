@@ -39,14 +39,19 @@ def data_file(directory: str) -> str:
 
 
 def open_environment(
-    directory: str, map_size: int = DEFAULT_MAP_SIZE, durability: str = COMMIT, readonly: bool = False
+    directory: str,
+    map_size: int = DEFAULT_MAP_SIZE,
+    durability: str = COMMIT,
+    readonly: bool = False,
+    *,
+    lock: bool = True,
 ) -> lmdb.Environment:
     """Open the environment of a data directory, making it if it is missing (unless readonly). Raises
     StoreError.
 
     map_size: in bytes, of address space rather than disk; where there is not so much, less is taken.
     durability: COMMIT syncs each transaction; PROCESS leaves that to the kernel, which a power failure does
-    not forgive.
+    not forgive. lock: False leaves no trace, and is only for reading what nobody can be writing.
     """
     path = environment_path(directory)
     options: dict[str, Any] = {
@@ -55,6 +60,7 @@ def open_environment(
         "readonly": readonly,
         "sync": durability != PROCESS,
         "create": not readonly,
+        "lock": lock,
     }
     if int(lmdb.__version__.split(".")[0]) >= _TWO_ENGINES:
         # LMDB 0.9's format, whatever the environment variable of the binding says: 1.0's cannot be read by

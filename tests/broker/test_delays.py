@@ -6,12 +6,14 @@ from random import Random
 
 import pytest
 
-from amqp_broker.broker.delays import NUMBER_BITS, RELEASED, SLICE, DelayQueue
+from amqp_broker.broker.delays import NUMBER_BITS, RELEASED, SLICE, DelayQueue, due_at
+from amqp_broker.broker.exchange import Exchange
 from amqp_broker.broker.flags import ExchangeFlags
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.queue import Queue
+from amqp_broker.content.header import HEADERS, ContentHeader, build_header
 from amqp_broker.content.table import table_of
-from tests.broker.house import House, made
+from tests.broker.house import House, headers_of, made
 
 SECOND = 1000
 NOW = 1_700_000_000_000
@@ -214,3 +216,104 @@ def test_any_course_of_events_releases_each_once_and_in_time(seed: int) -> None:
     house.pass_time(10 * SECOND)
     assert sorted(bodies(target)) == sorted(body for _, body in waiting)
     assert (held.ready_count(), held.ready_bytes) == (0, 0)
+
+
+# -- what messages with one header have in common
+
+
+def target_of(house: House) -> tuple[Exchange, Queue]:
+    delays(house)
+    return house.vhost.exchanges["later"], house.vhost.queues["q"]
+
+
+def send(house: House, exchange: Exchange, body: bytes, header: ContentHeader) -> None:
+    """Publish as a session does."""
+    sent = Message(b"\5later\0", header, body)
+    for queue in house.vhost.route(exchange, "", header, message=sent):
+        queue.publish(sent)
+
+
+def asking(**headers: object) -> ContentHeader:
+    return build_header(1, {HEADERS: table_of({"x-" + name: value for name, value in headers.items()})})
+
+
+def released(queue: Queue) -> list[tuple[bytes, object, ContentHeader]]:
+    """Taken: the body, the delay that the header shows, and the header."""
+    found = []
+    while (entry := queue.get()) is not None:
+        found.append((entry.message.body, headers_of(entry.message).get("x-delay"), entry.message.header))
+        queue.settle(entry)
+    return found
+
+
+def test_messages_with_one_header_share_that_with_the_negated_delay(house: House) -> None:
+    exchange, target = target_of(house)
+    header = asking(delay=SECOND)
+    for body in (b"1", b"2"):
+        send(house, exchange, body, header)
+    house.pass_time(SECOND)
+    (first, delay, negated), (second, _, again) = released(target)
+    assert (first, second, delay) == (b"1", b"2", -SECOND)
+    assert negated is again
+
+
+def test_each_header_has_its_own_delay(house: House) -> None:
+    exchange, target = target_of(house)
+    headers = [
+        asking(delay=SECOND),
+        asking(delay=2 * SECOND),
+        asking(delay=SECOND),
+        asking(),
+        asking(delay=-1),
+    ]
+    for turn in range(2):
+        for number, header in enumerate(headers):
+            send(house, exchange, b"%d.%d" % (number, turn), header)
+    expected = [
+        [(b"3.0", None), (b"4.0", -1), (b"3.1", None), (b"4.1", -1)],
+        [(b"0.0", -SECOND), (b"2.0", -SECOND), (b"0.1", -SECOND), (b"2.1", -SECOND)],
+        [(b"1.0", -2 * SECOND), (b"1.1", -2 * SECOND)],
+    ]
+    for portion in expected:
+        assert [(body, delay) for body, delay, _ in released(target)] == portion
+        house.pass_time(SECOND)
+
+
+def test_one_header_means_another_time_when_time_has_gone_on(house: House) -> None:
+    exchange, target = target_of(house)
+    relative, absolute = asking(delay=SECOND), asking(**{"deliver-at": NOW + SECOND})
+    for header in (relative, absolute):
+        assert due_at(header, NOW) == NOW + SECOND
+        assert due_at(header, NOW + SECOND - 1) == NOW + (2 * SECOND - 1 if header is relative else SECOND)
+    assert due_at(absolute, NOW + SECOND) == 0
+    send(house, exchange, b"1", relative)
+    house.pass_time(500)
+    send(house, exchange, b"2", relative)
+    house.pass_time(500)
+    assert [body for body, _, _ in released(target)] == [b"1"]
+    house.pass_time(500)
+    assert [body for body, _, _ in released(target)] == [b"2"]
+
+
+def test_what_names_a_time_keeps_its_header(house: House) -> None:
+    exchange, target = target_of(house)
+    header = asking(**{"deliver-at": NOW + SECOND})
+    send(house, exchange, b"1", header)
+    house.pass_time(SECOND)
+    assert released(target) == [(b"1", None, header)]
+
+
+def test_what_comes_back_from_the_store_shares_headers_and_keeps_its_delay(house: House) -> None:
+    exchange, target = target_of(house)
+    delays_in_turn = [asking(delay=SECOND), asking(delay=SECOND + 1)]
+    for number in range(10):
+        send(house, exchange, b"%d" % number, delays_in_turn[number // 5])
+    house.store.commit()
+    held = exchange.holds
+    assert held is not None
+    held.page_out(0, whole_runs=False)
+    assert held.resident() == []
+    house.pass_time(SECOND + 1)
+    found = released(target)
+    assert [delay for _, delay, _ in found] == [-SECOND] * 5 + [-SECOND - 1] * 5
+    assert len({id(header) for _, _, header in found}) == 2

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import anyio
 import pytest
 
+from amqp_broker.store.backup import back_up
 from tests.crash.ledger import Ledger, Transaction
 from tests.crash.load import COPIES, QUEUES, SINGLE, TRANSACTED, WINDOW, Load
 from tests.crash.test_kill_under_load import take_everything
@@ -20,6 +22,8 @@ from tests.server.broker_process import BrokerProcess
 
 SEED: Final = int(os.environ.get("AMQP_CRASH_SEED", random.randrange(1 << 32)))
 BACKUPS: Final = 3
+CONFIRMED: Final = (SINGLE, WINDOW, *COPIES, *TRANSACTED)
+FURTHER: Final = 50
 
 
 def command(*arguments: str | Path) -> str:
@@ -34,34 +38,55 @@ def command(*arguments: str | Path) -> str:
     return ran.stdout
 
 
-def promised(before: Ledger, after: Ledger) -> Ledger:
-    """What a copy must hold that was made between two moments.
+class Promises:
+    """What a broker has promised up to now.
 
-    Promises count that were made before the first; what was asked for until the second may have been done, or not.
+    Made at once, as in a pause of its clients LMDB would catch up with the log.
     """
-    ledger = copy.deepcopy(after)
-    for name, queue in ledger.queues.items():
-        queue.confirmed = before.queues[name].confirmed
-        queue.settled = before.queues[name].settled
-    ledger.moved = before.moved
-    committed = [transaction.committed for transaction in before.transactions]
-    for at, transaction in enumerate(ledger.transactions):
-        transaction.committed = at < len(committed) and committed[at]
-    return ledger
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.confirmed = {name: set(queue.confirmed) for name, queue in ledger.queues.items()}
+        self.settled = {name: set(queue.settled) for name, queue in ledger.queues.items()}
+        self.moved = set(ledger.moved)
+        self.committed = [transaction.committed for transaction in ledger.transactions]
+
+    def among(self, ledger: Ledger) -> Ledger:
+        """What a copy is held to that was made between then and now.
+
+        Only these promises count; what else was asked for until now may have been done, or not.
+        """
+        expected = copy.deepcopy(ledger)
+        for name, queue in expected.queues.items():
+            queue.confirmed = self.confirmed[name]
+            queue.settled = self.settled[name]
+        expected.moved = self.moved
+        for at, transaction in enumerate(expected.transactions):
+            transaction.committed = at < len(self.committed) and self.committed[at]
+        return expected
+
+
+async def until_more_is_promised(load: Load, ledger: Ledger) -> None:
+    """Wait until the broker has confirmed FURTHER messages more in each queue that is confirmed for."""
+    queues = [ledger.queues[name] for name in CONFIRMED]
+    wanted = [len(queue.confirmed) + FURTHER for queue in queues]
+    with anyio.fail_after(40):
+        while any(len(queue.confirmed) < count for queue, count in zip(queues, wanted, strict=True)):
+            assert load.failures() == [], f"seed {SEED}"
+            await asyncio.sleep(0.01)
 
 
 def test_promises_made_during_a_backup_need_not_be_kept_by_it() -> None:
-    before = Ledger(["q"])
-    queue = before.queues["q"]
+    ledger = Ledger(["q"])
+    queue = ledger.queues["q"]
     first, second = queue.send("p"), queue.send("p")
     queue.confirmed.add(first)
-    before.transactions = [Transaction([("q", first)])]
-    after = copy.deepcopy(before)
-    after.queues["q"].confirmed.add(second)
-    after.transactions[0].committed = True
-    assert promised(before, after).problems({"q": [first]}) == []
-    assert promised(before, after).problems({"q": [second]}) != []
-    assert promised(after, after).problems({"q": [first]}) != []
+    ledger.transactions = [Transaction([("q", first)])]
+    before = Promises(ledger)
+    queue.confirmed.add(second)
+    ledger.transactions[0].committed = True
+    assert before.among(ledger).problems({"q": [first]}) == []
+    assert before.among(ledger).problems({"q": [second]}) != []
+    assert Promises(ledger).among(ledger).problems({"q": [first]}) != []
 
 
 @pytest.mark.anyio
@@ -77,18 +102,18 @@ async def test_all_that_was_promised_before_a_backup_is_in_it(
     await load.start()
     moments = []
     for number in range(BACKUPS):
-        await asyncio.sleep(0.5)
-        before = copy.deepcopy(ledger)
+        await until_more_is_promised(load, ledger)
         destination = tmp_path / f"backup-{number}"
-        await asyncio.to_thread(command, "backup", destination, "--data-dir", own_broker.data)
-        moments.append((destination, promised(before, ledger)))
+        before = Promises(ledger)
+        # Not as a command, whose start would leave LMDB the time to catch up with the log.
+        await asyncio.to_thread(back_up, str(own_broker.data), str(destination))
+        moments.append((destination, before.among(ledger)))
         print(await asyncio.to_thread(command, "verify", own_broker.data), end="")
         assert load.failures() == [], f"seed {SEED}"
     own_broker.kill()
     await load.finish()
     assert "Traceback" not in own_broker.stderr()
     for destination, expected in moments:
-        assert all(expected.queues[name].confirmed for name in (SINGLE, WINDOW, *COPIES, *TRANSACTED))
         data = tmp_path / f"{destination.name}-restored"
         print(await asyncio.to_thread(command, "restore", destination, "--data-dir", data), end="")
         restored = BrokerProcess(data)

@@ -28,7 +28,7 @@ MOST_ADMISSIONS: Final = 64
 class Gate(Queue):
     """name: that of the exchange. cache: the values. A message that is published here is a duplicate."""
 
-    __slots__ = ("_admissions", "_header", "_value", "cache")
+    __slots__ = ("_admissions", "_generation", "_header", "_value", "cache")
 
     def __init__(
         self, name: str, vhost_name: str, durable: bool, terms: Deduplication, store_id: int, store: Store
@@ -40,7 +40,9 @@ class Gate(Queue):
         # The last header that was looked at, and its value.
         self._header: ContentHeader | None = None
         self._value: bytes | None = None
+        # By the queues they stand for, as long as the topology stays what it was.
         self._admissions: dict[tuple[Queue, ...], Admission] = {}
+        self._generation: int = 0
 
     def join(self, host: QueueHost) -> None:
         super().join(host)
@@ -65,6 +67,11 @@ class Gate(Queue):
 
     def admission(self, queues: list[Queue]) -> Admission:
         """To these queues, which lie behind the gate."""
+        assert self.host is not None
+        generation = self.host.generation
+        if generation != self._generation:
+            self._admissions.clear()
+            self._generation = generation
         way = tuple(queues)
         admission = self._admissions.get(way)
         if admission is None:
