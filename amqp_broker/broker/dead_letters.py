@@ -91,7 +91,7 @@ class DeadLetters:
         source = (message.header, message.address, death.queue, death.reason, exchange, routing_key)
         letter = self._known.get(source)
         if letter is None:
-            letter = new_letter(message, death, exchange, routing_key)
+            letter = dead_letter(message, death, exchange, routing_key)
             message.header.forget_headers()
             if max(len(message.header.payload), len(letter.header.payload)) <= LONGEST_REWRITTEN:
                 if len(self._known) >= MOST_REWRITTEN:
@@ -100,7 +100,7 @@ class DeadLetters:
         return letter
 
 
-def new_letter(message: Message, death: Death, exchange: str, routing_key: str | None) -> Letter:
+def dead_letter(message: Message, death: Death, exchange: str, routing_key: str | None) -> Letter:
     """As `DeadLetters.letter`, which need not make it again for the next message."""
     headers = dict(message.header.headers())
     event = _event(message, death, headers)

@@ -26,6 +26,7 @@ from amqp_broker.store.environment import (
     open_environment,
 )
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.migration import migrate
 from amqp_broker.store.reader import Reader
 from amqp_broker.store.writer import Databases
 
@@ -178,6 +179,8 @@ def _check_schema(path: str, map_size: int) -> None:
     elif version > records.SCHEMA_VERSION:
         cause = f"its schema version is {version}, this broker knows versions up to {records.SCHEMA_VERSION}"
         raise StoreError(path, cause)
+    elif version < records.SCHEMA_VERSION:
+        _migrate(path, map_size, version)
 
 
 def _schema_version(path: str, map_size: int) -> int:
@@ -196,6 +199,19 @@ def _schema_version(path: str, map_size: int) -> int:
     finally:
         environment.close()
     return records.U64.unpack(version)[0] if version else 0
+
+
+def _migrate(path: str, map_size: int, version: int) -> None:
+    environment = open_environment(path, map_size)
+    try:
+        migrate(environment, version)
+    except lmdb.Error as error:
+        cause = (
+            f"cannot bring the store from schema version {version} up to {records.SCHEMA_VERSION}: {error}"
+        )
+        raise StoreError(path, cause, getattr(error, "code", 0)) from error
+    finally:
+        environment.close()
 
 
 def _create(path: str, map_size: int) -> None:

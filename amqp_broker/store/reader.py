@@ -20,7 +20,7 @@ from amqp_broker.store.errors import StoreError
 READ_BYTES: Final = 4 << 20
 
 _unpack_key: Final = records.ENTRY_KEY.unpack_from
-_unpack_head: Final = records.HEAD.unpack_from
+_pack_key: Final = records.ENTRY_KEY.pack
 
 
 class Found:
@@ -40,7 +40,7 @@ class Found:
 
 
 class Reader:
-    """Reads an LMDB environment that has the databases of schema version 1.
+    """Reads an LMDB environment that has the databases of this schema version.
 
     resizing: held by whoever changes the size of this process's map, which LMDB forbids while anyone reads.
     """
@@ -53,16 +53,20 @@ class Reader:
         self._messages = environment.open_db(records.MESSAGES, create=False)
         self._definitions = environment.open_db(records.DEFINITIONS, create=False)
         self._meta = environment.open_db(records.META, create=False)
+        self._lanes = environment.open_db(records.LANES, create=False)
 
     def scan(self) -> Found:
-        """Everything a start needs, without reading a body. Raises StoreError."""
+        """Everything a start needs. Entries are looked at only where some are references, or are being removed.
+
+        Raises StoreError.
+        """
         found = Found()
         with self._resizing:
             try:
                 with self._begin() as txn:
                     self._scan_meta(txn, found)
                     self._scan_definitions(txn, found)
-                    self._scan_entries(txn, found)
+                    self._scan_lanes(txn, found)
                     keys = txn.cursor(self._messages).iternext(keys=True, values=False)
                     found.store_ids = [records.U64.unpack(key)[0] for key in keys]
             except (lmdb.Error, ValueError) as error:
@@ -109,60 +113,29 @@ class Reader:
             found.definitions.append(decode_definition(bytes(value)))
         found.definitions.sort(key=_definition_order)
 
-    def _scan_entries(self, txn: lmdb.Transaction[memoryview], found: Found) -> None:
-        cursor = txn.cursor(self._entries)
+    def _scan_lanes(self, txn: lmdb.Transaction[memoryview], found: Found) -> None:
         ranges = self._ranges(txn)
-        positioned = cursor.first()
-        while positioned:
-            queue_id, level = records.LANE_KEY.unpack_from(cursor.key())
+        cursor = txn.cursor(self._entries)
+        for key, value in txn.cursor(self._lanes).iternext():
+            queue_id, level = records.LANE_KEY.unpack(key)
             lane = StoredLane(level)
-            if len(cursor.key()) == records.LANE_KEY.size:
-                lane.watermark = records.U64.unpack(cursor.value())[0]
-                positioned = cursor.next()
-            gone = ranges.get(queue_id, [])
-            if positioned:
-                positioned = self._scan_lane(cursor, queue_id, lane, found.references, gone)
+            lane.watermark, lane.count, lane.body_bytes, references = records.LANE.unpack(value)
+            first = _pack_key(queue_id, level << records.LEVEL_SHIFT)
+            removed = [
+                (start, end)
+                for start, end in ranges.get(queue_id, ())
+                if start >> records.LEVEL_SHIFT == level
+            ]
+            if references or removed:
+                _scan_lane(cursor, first, lane, found.references, removed)
+            elif lane.count:
+                _bound_lane(cursor, first, lane)
             # New entries must lie above everything that was ever handed out or is still to be removed.
-            removed = [last for first, last in gone if first >> records.LEVEL_SHIFT == level]
-            lane.last_seq = max([lane.last_seq, lane.watermark, *removed])
-            if not any(last == records.MAX_SEQ for _, last in gone):
-                queue = found.queues.get(queue_id)
-                if queue is None:
-                    queue = found.queues[queue_id] = StoredQueue()
-                queue.lanes.append(lane)
-
-    def _scan_lane(
-        self,
-        cursor: lmdb.Cursor[memoryview],
-        queue_id: int,
-        lane: StoredLane,
-        references: dict[int, int],
-        gone: list[tuple[int, int]],
-    ) -> bool:
-        """Count the entries from the cursor to the end of the lane; whether the cursor is on a row then."""
-        count = 0
-        body_bytes = 0
-        prefix = records.LANE_KEY.pack(queue_id, lane.level)
-        for key, value in cursor.iternext():
-            if key[: len(prefix)] != prefix or len(key) != records.ENTRY_KEY.size:
-                break
-            seq = _unpack_key(key)[1]
-            if gone and _covered(gone, seq):
-                continue
-            if not count:
-                lane.first_seq = seq
-            count += 1
-            lane.last_seq = seq
-            flags, body_offset = _unpack_head(value)
-            if flags & records.REFERENCE:
-                row = records.decode_row(value)
-                body_bytes += row.body_size
-                references[row.store_id] = references.get(row.store_id, 0) + 1
-            else:
-                body_bytes += len(value) - body_offset
-        lane.count = count
-        lane.body_bytes = body_bytes
-        return len(cursor.key()) > 0
+            lane.last_seq = max([lane.last_seq, lane.watermark, *(end for _, end in removed)])
+            queue = found.queues.get(queue_id)
+            if queue is None:
+                queue = found.queues[queue_id] = StoredQueue()
+            queue.lanes.append(lane)
 
     def _ranges(
         self, txn: lmdb.Transaction[memoryview], queue_id: int = -1
@@ -191,7 +164,7 @@ class Reader:
         if not cursor.set_range(records.ENTRY_KEY.pack(queue_id, first_seq)):
             return entries
         for key, value in cursor.iternext():
-            if len(entries) >= limit or len(key) != records.ENTRY_KEY.size:
+            if len(entries) >= limit:
                 break
             row_queue_id, seq = _unpack_key(key)
             if row_queue_id != queue_id or size >= READ_BYTES:
@@ -212,6 +185,51 @@ class Reader:
             entries.append(entry)
             size += message.body_size
         return entries
+
+
+def _scan_lane(
+    cursor: lmdb.Cursor[memoryview],
+    first: bytes,
+    lane: StoredLane,
+    references: dict[int, int],
+    removed: list[tuple[int, int]],
+) -> None:
+    """Count the entries of a lane one by one, and the references among them. first: the lowest key it may have."""
+    count = 0
+    body_bytes = 0
+    prefix = first[: records.LANE_KEY.size]
+    if cursor.set_range(first):
+        for key, value in cursor.iternext():
+            if key[: len(prefix)] != prefix:
+                break
+            seq = _unpack_key(key)[1]
+            if removed and _covered(removed, seq):
+                continue
+            if not count:
+                lane.first_seq = seq
+            count += 1
+            lane.last_seq = seq
+            size, is_reference = records.body_size(value)
+            body_bytes += size
+            if is_reference:
+                store_id = records.decode_row(value).store_id
+                references[store_id] = references.get(store_id, 0) + 1
+    lane.count = count
+    lane.body_bytes = body_bytes
+
+
+def _bound_lane(cursor: lmdb.Cursor[memoryview], first: bytes, lane: StoredLane) -> None:
+    """Find the first and the last entry of a lane that has some."""
+    prefix = first[: records.LANE_KEY.size]
+    if not cursor.set_range(first) or cursor.key()[: len(prefix)] != prefix:
+        raise ValueError(f"lane {prefix.hex()} has {lane.count} entries, but none is there")
+    lane.first_seq = _unpack_key(cursor.key())[1]
+    if cursor.set_range(prefix + b"\xff" * (records.ENTRY_KEY.size - len(prefix))):
+        if cursor.key()[: len(prefix)] != prefix:
+            cursor.prev()
+    else:
+        cursor.last()
+    lane.last_seq = _unpack_key(cursor.key())[1]
 
 
 def _covered(ranges: list[tuple[int, int]], seq: int) -> bool:

@@ -1,7 +1,8 @@
-"""Schema version 1: how keys and values look in the LMDB databases, and how a batch travels to the writer.
+"""Schema version 2: how keys and values look in the LMDB databases, and how a batch travels to the writer.
 
 q     queue_id u32, seq u64    an entry: HEAD, extras, then its message or a reference to one in `msg`
-q     queue_id u32, level u8   the watermark u64 of a lane, which sorts just ahead of its entries
+lanes queue_id u32, level u8   of each lane of a queue: watermark u64, and how many entries it has u64, with how
+                               many octets of bodies u64, how many of them references u64
 msg   store_id u64             a message that several queues share, as an entry without extras
 defs  kind and key             msgpack of (kind, key, value): see `definitions`
 meta  name                     the schema version, the highest queue id, the last batch taken over from the
@@ -17,7 +18,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 REFERENCE: Final = 1
 EXPIRY: Final = 2
@@ -31,6 +32,7 @@ META: Final = b"meta"
 DEFINITIONS: Final = b"defs"
 ENTRIES: Final = b"q"
 MESSAGES: Final = b"msg"
+LANES: Final = b"lanes"
 
 SCHEMA_KEY: Final = b"schema"
 QUEUE_ID_KEY: Final = b"queue_id"
@@ -56,6 +58,7 @@ COUNT: Final = 13
 ENTRY_KEY: Final[struct.Struct] = struct.Struct(">IQ")
 QUEUE_ID: Final[struct.Struct] = struct.Struct(">I")
 LANE_KEY: Final[struct.Struct] = struct.Struct(">IB")
+LANE: Final[struct.Struct] = struct.Struct(">QQQQ")
 LEVEL_SHIFT: Final = 56
 U64: Final[struct.Struct] = struct.Struct(">Q")
 HEAD: Final[struct.Struct] = struct.Struct(">BI")
@@ -97,6 +100,14 @@ def encode_reference(flags: int, extras: bytes, store_id: int, body_size: int) -
     """The value of an entry whose message lies in `msg`."""
     head = HEAD.pack(flags | REFERENCE, HEAD.size + len(extras) + REFERENCE_TAIL.size)
     return head + extras + REFERENCE_TAIL.pack(store_id, body_size)
+
+
+def body_size(value: bytes | memoryview) -> tuple[int, int]:
+    """Of an entry: the octets of its body, and whether it is a reference (1) or not (0)."""
+    flags, body_offset = HEAD.unpack_from(value)
+    if flags & REFERENCE:
+        return REFERENCE_TAIL.unpack_from(value, body_offset - REFERENCE_TAIL.size)[1], 1
+    return len(value) - body_offset, 0
 
 
 def with_deliveries(value: bytes, deliveries: int) -> bytes:

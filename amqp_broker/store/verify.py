@@ -31,7 +31,7 @@ from amqp_broker.store.writer import _APPLY
 # Findings of either sort that are told; of more it is said how many.
 MOST_TOLD: Final = 1000
 
-_DATABASES: Final = (records.META, records.DEFINITIONS, records.ENTRIES, records.MESSAGES)
+_DATABASES: Final = (records.META, records.DEFINITIONS, records.LANES, records.ENTRIES, records.MESSAGES)
 _NUMBERS: Final = (records.SCHEMA_KEY, records.QUEUE_ID_KEY, records.LOG_KEY)
 _CUT_SHORT: Final = (IndexError, struct.error)
 _BEYOND_READING: Final = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError)
@@ -182,6 +182,12 @@ class Inspection:
             raise StoreError(
                 self._path, f"its schema version is {version}, this command knows versions up to {known}"
             )
+        if 0 < version < records.SCHEMA_VERSION:
+            raise StoreError(
+                self._path,
+                f"its schema version is {version}: it can be verified when a broker has been started on it, which "
+                f"brings it up to {records.SCHEMA_VERSION}",
+            )
         missing = [name.decode() for name in _DATABASES if name not in self._databases]
         if version:
             for name in missing:
@@ -282,34 +288,48 @@ class Inspection:
         with self._whatever_lmdb_finds():
             referred: set[int] = set()
             counts: dict[int, int] = {}
+            lanes: dict[bytes, _Count] = {}
             for key, value in self._rows(records.ENTRIES):
-                if len(key) == records.LANE_KEY.size:
-                    queue_id, level = records.LANE_KEY.unpack(key)
-                    counts.setdefault(queue_id, 0)
-                    self._check_watermark(_name(owners, queue_id), level, value)
-                    continue
                 if len(key) != records.ENTRY_KEY.size:
-                    self.report.add(
-                        "q", f"a row with the key {key.hex()} is neither an entry nor a watermark"
-                    )
+                    self.report.add("q", f"a row with the key {key.hex()} is no entry")
                     continue
                 queue_id, seq = records.ENTRY_KEY.unpack(key)
-                if any(first <= seq <= last for first, last in self._ranges.get(queue_id, ())):
+                ranges = self._ranges.get(queue_id, ())
+                # A lane counts what is still to be removed, unless its queue is gone.
+                if not any(first <= seq <= last == records.MAX_SEQ for first, last in ranges):
+                    lanes.setdefault(key[: records.LANE_KEY.size], _Count()).take(value)
+                if any(first <= seq <= last for first, last in ranges):
                     continue
                 counts[queue_id] = counts.get(queue_id, 0) + 1
                 size = self._check_entry(f"{_name(owners, queue_id)}, entry {seq}", value, referred)
                 if queue_id in holders:
                     self.report.messages += 1
                     self.report.octets += size
+            self._check_lanes(lanes, counts, owners)
             self._check_owners(counts, owners)
             self._check_messages(referred)
 
-    def _check_watermark(self, name: str, level: int, value: memoryview) -> None:
-        where = f"{name}, watermark of lane {level}"
-        if len(value) != records.U64.size:
-            self.report.add(where, "is no number")
-        elif records.U64.unpack(value)[0] >> records.LEVEL_SHIFT != level:
-            self.report.add(where, f"{records.U64.unpack(value)[0]} belongs to another lane")
+    def _check_lanes(
+        self, lanes: dict[bytes, _Count], counts: dict[int, int], owners: Mapping[int, str]
+    ) -> None:
+        for key, value in self._rows(records.LANES):
+            if len(key) != records.LANE_KEY.size or len(value) != records.LANE.size:
+                self.report.add("lanes", f"the row with the key {key.hex()} makes no sense")
+                continue
+            queue_id, level = records.LANE_KEY.unpack(key)
+            counts.setdefault(queue_id, 0)
+            where = f"{_name(owners, queue_id)}, lane {level}"
+            watermark, *kept = records.LANE.unpack(value)
+            if watermark and watermark >> records.LEVEL_SHIFT != level:
+                self.report.add(where, f"its watermark {watermark} belongs to another lane")
+            there = lanes.pop(key, _Count()).numbers()
+            if there != kept:
+                self.report.add(
+                    where, f"entries, octets and references are {there}, not {kept} as was counted"
+                )
+        for key in lanes:
+            queue_id, level = records.LANE_KEY.unpack(key)
+            self.report.add(f"{_name(owners, queue_id)}, lane {level}", "its entries were not counted")
 
     def _check_entry(self, where: str, value: memoryview, referred: set[int]) -> int:
         """The octets of its body, 0 if there is no telling."""
@@ -368,6 +388,25 @@ class Inspection:
     def _rows(self, database: bytes) -> Iterator[tuple[bytes, memoryview]]:
         for key, value in self._txn.cursor(self._databases[database]).iternext():
             yield bytes(key), value
+
+
+class _Count:
+    """Entries, the octets of their bodies, and how many of them are references."""
+
+    def __init__(self) -> None:
+        self._entries = 0
+        self._octets = 0
+        self._references = 0
+
+    def take(self, value: memoryview) -> None:
+        self._entries += 1
+        with contextlib.suppress(*_CUT_SHORT):
+            octets, references = records.body_size(value)
+            self._octets += octets
+            self._references += references
+
+    def numbers(self) -> list[int]:
+        return [self._entries, self._octets, self._references]
 
 
 def _name(owners: Mapping[int, str], queue_id: int) -> str:

@@ -27,15 +27,16 @@ _HEAD_SIZE: Final = records.HEAD.size
 
 
 class Databases:
-    """Handles of the four databases, made if they are missing."""
+    """Handles of the databases, made if they are missing."""
 
-    __slots__ = ("definitions", "entries", "messages", "meta")
+    __slots__ = ("definitions", "entries", "lanes", "messages", "meta")
 
     def __init__(self, environment: lmdb.Environment) -> None:
         self.meta = environment.open_db(records.META)
         self.definitions = environment.open_db(records.DEFINITIONS)
         self.entries = environment.open_db(records.ENTRIES)
         self.messages = environment.open_db(records.MESSAGES)
+        self.lanes = environment.open_db(records.LANES)
 
 
 class Writer:
@@ -112,6 +113,7 @@ class Writer:
                     for sections in payloads:
                         changes.apply(sections)
                         changes.finish()
+                    changes.count_up()
                     if log_number:
                         txn.put(records.LOG_KEY, records.U64.pack(log_number), db=self._databases.meta)
                 break
@@ -134,6 +136,7 @@ class Writer:
             with self._environment.begin(write=True, buffers=True) as txn:
                 changes = _Changes(txn, self._databases, self._untold)
                 more = changes.continue_range()
+                changes.count_up()
         except lmdb.MapFullError:
             self._grow()
             return
@@ -157,6 +160,25 @@ class Writer:
         return StoreError(self._path, f"cannot write the store: {error}", getattr(error, "code", 0))
 
 
+class _Gain:
+    """What a lane gains in a transaction, or loses."""
+
+    __slots__ = ("entries", "octets", "references", "watermark")
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.octets = 0
+        self.references = 0
+        self.watermark = 0
+
+    def lose(self, value: memoryview) -> None:
+        """An entry of this value goes."""
+        octets, references = records.body_size(value)
+        self.entries -= 1
+        self.octets -= octets
+        self.references -= references
+
+
 class _Changes:
     """One write transaction in the making; it holds the puts back, so that they go in sorted.
 
@@ -175,6 +197,8 @@ class _Changes:
         self._cursor = txn.cursor(databases.entries)
         self._items: list[tuple[bytes, bytes]] = []
         self._budget = RANGE_STEP
+        # By lane what it gains, or loses: entries, octets, references; and its watermark.
+        self._lanes: dict[tuple[int, int], _Gain] = {}
         self.released: list[int] = []
         self.untidy = False
 
@@ -193,6 +217,29 @@ class _Changes:
             self._cursor.putmulti(items)
             self._items = []
 
+    def count_up(self) -> None:
+        """Write what the lanes came to; called once, at the end of the transaction."""
+        lanes = self._databases.lanes
+        for (queue_id, level), gain in self._lanes.items():
+            key = records.LANE_KEY.pack(queue_id, level)
+            kept = self._txn.get(key, db=lanes)
+            watermark, entries, octets, references = records.LANE.unpack(kept) if kept else (0, 0, 0, 0)
+            value = records.LANE.pack(
+                max(watermark, gain.watermark),
+                entries + gain.entries,
+                octets + gain.octets,
+                references + gain.references,
+            )
+            self._txn.put(key, value, db=lanes)
+        self._lanes = {}
+
+    def _lane(self, queue_id: int, seq: int) -> _Gain:
+        lane = (queue_id, seq >> records.LEVEL_SHIFT)
+        gain = self._lanes.get(lane)
+        if gain is None:
+            gain = self._lanes[lane] = _Gain()
+        return gain
+
     def define(self, content: list[bytes]) -> None:
         self._txn.put(content[0], content[1], db=self._databases.definitions)
 
@@ -207,14 +254,13 @@ class _Changes:
         cursor = self._cursor
         each = iter(runs)
         for first, last in zip(each, each, strict=True):
+            lane = self._lane(queue_id, first)
             found = cursor.set_range(_pack_key(queue_id, first))
-            while found:
-                key = cursor.key()
-                if len(key) != records.ENTRY_KEY.size:
-                    break
-                row_queue_id, seq = _unpack_key(key)
+            while found and cursor.key():
+                row_queue_id, seq = _unpack_key(cursor.key())
                 if seq > last or row_queue_id != queue_id:
                     break
+                lane.lose(cursor.value())
                 found = cursor.delete()
 
     def delete_reference(self, content: list[int]) -> None:
@@ -222,6 +268,7 @@ class _Changes:
         each = iter(content)
         for queue_id, seq in zip(each, each, strict=True):
             if cursor.set_key(_pack_key(queue_id, seq)):
+                self._lane(queue_id, seq).lose(cursor.value())
                 self._release(cursor.value())
                 cursor.delete()
 
@@ -235,10 +282,19 @@ class _Changes:
 
     def delete_queue(self, content: list[int]) -> None:
         for queue_id in content:
-            self._txn.delete(records.LANE_KEY.pack(queue_id, 0), db=self._databases.entries)
-            reached = self._remove(queue_id, 0, records.MAX_SEQ)
+            self._forget_lanes(queue_id)
+            reached = self._remove(queue_id, 0, records.MAX_SEQ, counted=False)
             if reached >= 0:
                 self._remember(queue_id, reached, records.MAX_SEQ)
+
+    def _forget_lanes(self, queue_id: int) -> None:
+        for lane in [lane for lane in self._lanes if lane[0] == queue_id]:
+            del self._lanes[lane]
+        prefix = records.QUEUE_ID.pack(queue_id)
+        cursor = self._txn.cursor(self._databases.lanes)
+        found = cursor.set_range(prefix)
+        while found and cursor.key()[: len(prefix)] == prefix:
+            found = cursor.delete()
 
     def delete_messages(self, content: list[int]) -> None:
         cursor = self._txn.cursor(self._databases.messages)
@@ -258,7 +314,14 @@ class _Changes:
         queue_id, fields = content
         items = self._items
         each = iter(fields)
+        lane = _Gain()
+        level = -1
         for seq, extras, address, header, body in zip(each, each, each, each, each, strict=True):
+            if seq >> records.LEVEL_SHIFT != level:
+                level = seq >> records.LEVEL_SHIFT
+                lane = self._lane(queue_id, seq)
+            lane.entries += 1
+            lane.octets += len(body) if type(body) is bytes else sum(map(len, body))
             items.append((_pack_key(queue_id, seq), _encode_message(extras, address, header, body)))
 
     def put_reference(self, content: list[Any]) -> None:
@@ -267,14 +330,16 @@ class _Changes:
         for seq, extras, store_id, body_size in zip(each, each, each, each, strict=True):
             flags, encoded = records.encode_extras(*extras) if extras else (0, b"")
             value = records.encode_reference(flags, encoded, store_id, body_size)
+            lane = self._lane(queue_id, seq)
+            lane.entries += 1
+            lane.octets += body_size
+            lane.references += 1
             self._items.append((_pack_key(queue_id, seq), value))
 
     def mark(self, content: list[int]) -> None:
         queue_id, seq = content
-        key = records.LANE_KEY.pack(queue_id, seq >> records.LEVEL_SHIFT)
-        kept = self._txn.get(key, db=self._databases.entries)
-        if kept is None or records.U64.unpack(kept)[0] < seq:
-            self._txn.put(key, records.U64.pack(seq), db=self._databases.entries)
+        lane = self._lane(queue_id, seq)
+        lane.watermark = max(lane.watermark, seq)
 
     def count(self, content: list[Any]) -> None:
         queue_id, counts = content
@@ -293,7 +358,7 @@ class _Changes:
         _, queue_id, first = records.RANGE_KEY.unpack(cursor.key())
         last = records.U64.unpack(cursor.value())[0]
         cursor.delete()
-        reached = self._remove(queue_id, first, last)
+        reached = self._remove(queue_id, first, last, counted=last != records.MAX_SEQ)
         if reached >= 0:
             self._remember(queue_id, reached, last)
         return _at_range(cursor)
@@ -303,21 +368,16 @@ class _Changes:
         self._txn.put(key, records.U64.pack(last), db=self._databases.meta)
         self.untidy = True
 
-    def _remove(self, queue_id: int, first: int, last: int) -> int:
-        """Remove the rows of a range as far as this transaction's budget goes; -1 or the seq it came to."""
+    def _remove(self, queue_id: int, first: int, last: int, *, counted: bool = True) -> int:
+        """Remove the rows of a range as far as this transaction's budget goes; -1 or the seq it came to.
+
+        counted: the queue's lanes still count them.
+        """
         cursor = self._cursor
         untold = self._untold.get(queue_id, ())
         found = cursor.set_range(_pack_key(queue_id, first))
-        while found:
-            key = cursor.key()
-            if len(key) != records.ENTRY_KEY.size:
-                # The watermark of a lane between others goes only with the whole queue.
-                whole = last == records.MAX_SEQ and len(key) == records.LANE_KEY.size
-                if not whole or records.LANE_KEY.unpack(key)[0] != queue_id:
-                    break
-                found = cursor.delete()
-                continue
-            row_queue_id, seq = _unpack_key(key)
+        while found and cursor.key():
+            row_queue_id, seq = _unpack_key(cursor.key())
             if row_queue_id != queue_id or seq > last:
                 break
             if self._budget <= 0:
@@ -325,6 +385,8 @@ class _Changes:
             self._budget -= 1
             if not any(start <= seq <= end for start, end in untold):
                 self._release(cursor.value())
+            if counted:
+                self._lane(queue_id, seq).lose(cursor.value())
             found = cursor.delete()
         return -1
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amqp_broker.broker.dead_letters import DeadLetters, Death, Letter, new_letter
+from amqp_broker.broker.dead_letters import DeadLetters, Death, Letter, dead_letter
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.queue import Queue
 from amqp_broker.content.header import HEADERS, MOST_REWRITTEN, ContentHeader, build_header, parse_header
@@ -65,7 +65,7 @@ def test_a_second_message_like_the_first_becomes_the_same_letter() -> None:
     letters = DeadLetters()
     first = letter_of(letters)
     assert letter_of(letters, dying()) is first
-    assert shown(first) == shown(letter_of(new_letter))
+    assert shown(first) == shown(letter_of(dead_letter))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_second_message_like_the_first_becomes_the_same_letter() -> None:
 def test_a_letter_that_differs_in_anything_is_another_one(other: dict[str, Any]) -> None:
     letters = DeadLetters()
     first = letter_of(letters)
-    assert shown(letter_of(letters, **other)) == shown(letter_of(new_letter, **other)) != shown(first)
+    assert shown(letter_of(letters, **other)) == shown(letter_of(dead_letter, **other)) != shown(first)
     assert shown(letter_of(letters)) == shown(first)
 
 
@@ -121,7 +121,7 @@ def test_what_is_long_is_not_remembered() -> None:
     letters = DeadLetters()
     for source in (header(text="x" * 100_000), header(CC=["x" * 250] * 100)):
         letter = letter_of(letters, dying(source), routing_key="k")
-        assert shown(letter) == shown(letter_of(new_letter, dying(source), routing_key="k"))
+        assert shown(letter) == shown(letter_of(dead_letter, dying(source), routing_key="k"))
     assert len(letters) == 0
 
 
@@ -154,7 +154,7 @@ def test_whatever_died_before_each_letter_is_made_as_if_it_were_the_first(deaths
     for source, origin, death, exchange, routing_key in deaths:
         options = {"death": death, "exchange": exchange, "routing_key": routing_key}
         letter = letter_of(letters, dying(source, origin), **options)
-        assert shown(letter) == shown(letter_of(new_letter, dying(source, origin), **options))
+        assert shown(letter) == shown(letter_of(dead_letter, dying(source, origin), **options))
 
 
 # -- in a virtual host

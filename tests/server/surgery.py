@@ -100,6 +100,9 @@ class Surgery:
     def put_entry(self, key: bytes, value: bytes) -> None:
         self.txn.put(key, value, db=self.databases.entries)
 
+    def put_lane(self, key: bytes, value: bytes) -> None:
+        self.txn.put(key, value, db=self.databases.lanes)
+
     def put_meta(self, key: bytes, value: bytes) -> None:
         self.txn.put(key, value, db=self.databases.meta)
 

@@ -58,10 +58,10 @@ def test_a_newer_schema_is_refused_naming_both_versions(tmp_path: Path) -> None:
     with environment.begin(write=True) as txn:
         txn.put(records.SCHEMA_KEY, records.U64.pack(records.SCHEMA_VERSION + 6), db=meta)
     environment.close()
-    with pytest.raises(StoreError, match="schema version is 7, this broker knows versions up to 1"):
+    with pytest.raises(StoreError, match="schema version is 8, this broker knows versions up to 2"):
         open_data_directory(str(tmp_path))
     # A refusal leaves nothing locked.
-    with pytest.raises(StoreError, match="schema version is 7"):
+    with pytest.raises(StoreError, match="schema version is 8"):
         open_data_directory(str(tmp_path))
 
 
