@@ -45,7 +45,7 @@ class KnownPublish(Publish):
 
     generation: of the virtual host when all this was found out. varies: `queues` has to be found for each message.
     durable: which messages its queues keep, see `publishing`.
-    plain_header: the last header in which `properties` had no say.
+    plain_header: the last header in which `properties` found nothing to change.
     """
 
     __slots__ = ("channel", "durable", "generation", "plain_header", "queues", "varies")
