@@ -119,6 +119,7 @@ class DelayQueue(Queue):
             self.store.put(self.store_id, entry)
             self.store.mark_delivered(self.store_id, self._number)
         self._add(entry)
+        message.header.forget_headers()
         self._watch_first()
         return TAKEN
 

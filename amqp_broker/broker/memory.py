@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from amqp_broker.broker.broker import Broker
 
 # What a ready message takes besides its body, in octets: entry, message, the body's own object, places in lists.
-ENTRY: Final = 330
+ENTRY: Final = 450
 # Below this share of the limit, in percent, nothing more has to leave.
 ENOUGH: Final = 75
 

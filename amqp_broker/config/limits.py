@@ -76,8 +76,8 @@ class Limits(Section, frozen=True, kw_only=True):
         int,
         Option(
             Size(65536, MAX_SIZE),
-            """How many bytes of persistent messages may wait for the disk before connections that publish
-            pause. It bounds the memory that a slow disk costs. One message larger than this still passes,
+            """How much memory persistent messages that wait for the disk may take, estimated, before connections
+            that publish pause. It bounds what a slow disk costs. One message larger than this still passes,
             alone.""",
         ),
     ] = 64 * 2**20

@@ -23,7 +23,7 @@ class Batch:
     carrier.
     """
 
-    __slots__ = ("done", "number", "payload", "released", "urgent", "waiters")
+    __slots__ = ("done", "held", "number", "payload", "released", "urgent", "waiters")
 
     def __init__(self, number: int, payload: bytes, waiters: dict[CommitWaiter, None]) -> None:
         self.number: int = number
@@ -31,6 +31,8 @@ class Batch:
         self.urgent: bool = len(waiters) > 0
         self.waiters: dict[CommitWaiter, None] = waiters
         self.released: list[int] = []
+        # Octets that its messages take in memory, roughly.
+        self.held: int = 0
         self.done: bool = False
 
 
@@ -49,10 +51,11 @@ class Notice(CommitWaiter):
 class BatchStore(Store):
     """A store whose batches the server commits.
 
-    urgent: somebody waits for the current batch. pending_bytes: bodies and batches that are not durable yet.
+    urgent: somebody waits for the current batch. pending_bytes: what the messages that are not durable yet take in
+    memory, roughly, and the batches that were made of them.
     """
 
-    __slots__ = ("_bodies_now", "_in_flight", "_waiters", "batch", "pending_bytes", "settled", "urgent")
+    __slots__ = ("_held_now", "_in_flight", "_waiters", "batch", "pending_bytes", "settled", "urgent")
 
     def __init__(self) -> None:
         self.batch: int = RECOVERED + 1
@@ -61,7 +64,7 @@ class BatchStore(Store):
         self.urgent: bool = False
         self._waiters: dict[CommitWaiter, None] = {}
         self._in_flight: deque[Batch] = deque()
-        self._bodies_now: int = 0
+        self._held_now: int = 0
 
     @property
     @abstractmethod
@@ -99,7 +102,7 @@ class BatchStore(Store):
             raise ValueError(f"batch {number} is not under way")
         while in_flight and in_flight[0].done:
             batch = in_flight.popleft()
-            self.pending_bytes -= len(batch.payload)
+            self.pending_bytes -= batch.held + len(batch.payload)
             self.settled = batch.number
             self.settle(batch)
             for waiter in batch.waiters:
@@ -109,8 +112,9 @@ class BatchStore(Store):
         """Close the current batch with what has to be written for it; for `seal`."""
         batch = Batch(self.batch, payload, self._waiters)
         self._in_flight.append(batch)
-        self.pending_bytes += len(payload) - self._bodies_now
-        self._bodies_now = 0
+        batch.held = self._held_now
+        self.pending_bytes += len(payload)
+        self._held_now = 0
         self._waiters = {}
         self.urgent = False
         self.batch += 1

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 QUEUE_ID_STEP: Final = 1000
 # How many batches go by until it is found out which of them can be read, if nobody asks.
 MANY_UNREAD: Final = 1000
+# What a message takes in memory besides its body, in octets, roughly.
+OBJECTS: Final = 450
 _MARSHAL_VERSION: Final = 2
 
 
@@ -89,8 +91,8 @@ class JournalStore(BatchStore):
         message = entry.message
         message.stored_refs += 1
         if message.stored_refs == 1:
-            size = message.header.body_size
-            self._bodies_now += size
+            size = message.header.body_size + OBJECTS
+            self._held_now += size
             self.pending_bytes += size
         puts = self._puts.get(queue_id)
         if puts is None:
@@ -105,8 +107,8 @@ class JournalStore(BatchStore):
         if batch == self.batch:
             message.stored_refs -= 1
             if message.stored_refs == 0:
-                size = message.header.body_size
-                self._bodies_now -= size
+                size = message.header.body_size + OBJECTS
+                self._held_now -= size
                 self.pending_bytes -= size
         elif batch != NOT_STORED:
             seq = entry.seq
