@@ -13,6 +13,7 @@ import fcntl
 import os
 import threading
 import time
+from functools import partial
 from typing import Final
 
 import lmdb
@@ -38,7 +39,7 @@ _RUNNING: Final = "running"
 class DataDirectory:
     """An open data directory.
 
-    environment: for reading only, unless it was opened as embedded. resizing: see `Reader`.
+    resizing: see `Reader`.
     logged: batches go to the log first (see `log`). was_killed: whoever had it open last did not close it.
     """
 
@@ -49,10 +50,14 @@ class DataDirectory:
         self.resizing: Final = threading.Lock()
         self.was_killed = False
         self.logged = True
-        self.environment: lmdb.Environment
         self.reader: Reader
         self._broker_lock = broker_lock
         self._store_lock = store_lock
+
+    @property
+    def environment(self) -> lmdb.Environment:
+        """The one that is open now: the reader opens it anew now and then, unless it is embedded."""
+        return self.reader.environment
 
     def store_lock(self) -> int:
         """The descriptor of the locked store.lock, for a writer process to inherit."""
@@ -108,8 +113,9 @@ def open_data_directory(
         directory.durability = durability
         directory.logged = logged and durability == COMMIT
         _check_schema(path, map_size)
-        directory.environment = open_environment(path, map_size, durability, readonly=not embedded)
-        directory.reader = Reader(directory.environment, path, directory.resizing)
+        reopen = None if embedded else partial(open_environment, path, map_size, durability, readonly=True)
+        environment = open_environment(path, map_size, durability, readonly=not embedded)
+        directory.reader = Reader(environment, path, directory.resizing, reopen)
         directory.was_killed = _mark_running(path)
     except BaseException:
         if store_lock >= 0:

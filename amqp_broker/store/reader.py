@@ -8,6 +8,7 @@ writer has not got round to removing the rows.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import lmdb
@@ -18,9 +19,13 @@ from amqp_broker.store.definitions import decode_definition
 from amqp_broker.store.errors import StoreError
 
 READ_BYTES: Final = 4 << 20
+# Octets that are read until the environment is opened anew, and those of a row besides its body, roughly.
+REOPEN: Final = 64 << 20
+_ROW: Final = 64
 
 _unpack_key: Final = records.ENTRY_KEY.unpack_from
 _pack_key: Final = records.ENTRY_KEY.pack
+_unpack_head: Final = records.HEAD.unpack_from
 
 
 class Found:
@@ -43,12 +48,25 @@ class Reader:
     """Reads an LMDB environment that has the databases of this schema version.
 
     resizing: held by whoever changes the size of this process's map, which LMDB forbids while anyone reads.
+    reopen: opens the environment anew, None where this process has it open for others as well. Pages of the map that
+    were read stay resident for as long as it is open, so that a reader of much would seem to hold all of it.
     """
 
-    def __init__(self, environment: lmdb.Environment, path: str, resizing: threading.Lock) -> None:
-        self._environment = environment
+    def __init__(
+        self,
+        environment: lmdb.Environment,
+        path: str,
+        resizing: threading.Lock,
+        reopen: Callable[[], lmdb.Environment] | None = None,
+    ) -> None:
         self._path = path
         self._resizing = resizing
+        self._reopen = reopen
+        self._octets_read = 0
+        self._use(environment)
+
+    def _use(self, environment: lmdb.Environment) -> None:
+        self.environment = environment
         self._entries = environment.open_db(records.ENTRIES, create=False)
         self._messages = environment.open_db(records.MESSAGES, create=False)
         self._definitions = environment.open_db(records.DEFINITIONS, create=False)
@@ -77,6 +95,10 @@ class Reader:
         """As `Store.read`. Raises StoreError."""
         with self._resizing:
             try:
+                if self._octets_read > REOPEN and self._reopen is not None:
+                    self._octets_read = 0
+                    self.environment.close()
+                    self._use(self._reopen())
                 with self._begin() as txn:
                     return self._read(txn, queue_id, first_seq, limit)
             except (lmdb.Error, ValueError) as error:
@@ -94,11 +116,11 @@ class Reader:
 
     def _begin(self) -> lmdb.Transaction[memoryview]:
         try:
-            return self._environment.begin(buffers=True)
+            return self.environment.begin(buffers=True)
         except lmdb.MapResizedError:
             # The writer's process has grown the file past our map: take over its size.
-            self._environment.set_mapsize(0)
-            return self._environment.begin(buffers=True)
+            self.environment.set_mapsize(0)
+            return self.environment.begin(buffers=True)
 
     def _failure(self, error: Exception) -> StoreError:
         return StoreError(self._path, f"cannot read the store: {error}", getattr(error, "code", 0))
@@ -160,6 +182,8 @@ class Reader:
         entries: list[StoredEntry] = []
         gone = self._ranges(txn, queue_id).get(queue_id, [])
         size = 0
+        last_beginning = b""
+        entry = StoredEntry(0, b"", b"", b"")
         cursor = txn.cursor(self._entries)
         if not cursor.set_range(records.ENTRY_KEY.pack(queue_id, first_seq)):
             return entries
@@ -171,20 +195,34 @@ class Reader:
                 break
             if gone and _covered(gone, seq):
                 continue
-            row = records.decode_row(value)
-            message = row
-            if row.store_id:
-                shared = txn.get(records.U64.pack(row.store_id), db=self._messages)
-                if shared is None:
-                    raise ValueError(f"message {row.store_id} of queue {queue_id} is missing")
-                message = records.decode_row(shared)
-            entry = StoredEntry(seq, message.address, message.header, message.body)
-            entry.expiry = row.expiry
-            entry.deliveries = row.deliveries
-            entry.store_id = row.store_id
+            beginning = bytes(value[: len(last_beginning)])
+            if last_beginning and beginning == last_beginning:
+                # Neighbours are often alike in all but their bodies.
+                entry = StoredEntry(seq, entry.address, entry.header, bytes(value[len(beginning) :]))
+            else:
+                row = records.decode_row(value)
+                entry = self._entry(txn, queue_id, seq, row)
+                flags, body_offset = _unpack_head(value)
+                last_beginning = b"" if flags else bytes(value[:body_offset])
             entries.append(entry)
-            size += message.body_size
+            size += len(entry.body)
+        self._octets_read += size + len(entries) * _ROW
         return entries
+
+    def _entry(
+        self, txn: lmdb.Transaction[memoryview], queue_id: int, seq: int, row: records.Row
+    ) -> StoredEntry:
+        message = row
+        if row.store_id:
+            shared = txn.get(records.U64.pack(row.store_id), db=self._messages)
+            if shared is None:
+                raise ValueError(f"message {row.store_id} of queue {queue_id} is missing")
+            message = records.decode_row(shared)
+        entry = StoredEntry(seq, message.address, message.header, message.body)
+        entry.expiry = row.expiry
+        entry.deliveries = row.deliveries
+        entry.store_id = row.store_id
+        return entry
 
 
 def _scan_lane(

@@ -215,3 +215,17 @@ async def test_queue_ids_end_before_they_wrap(durable: Subject) -> None:
     assert durable.store.next_queue_id() == (1 << 32) - 1
     with pytest.raises(OverflowError, match="used up"):
         durable.store.next_queue_id()
+
+
+async def test_a_reader_of_much_lets_go_of_what_it_read(durable: Subject) -> None:
+    """In a process of its own; one that shares the writer's environment keeps it."""
+    body = bytes(4 << 20)
+    for seq in range(1, 20):
+        durable.store.put(1, durable.entry(seq, message(body)))
+        await durable.commit()
+    durable.until_followed()
+    assert durable.directory is not None
+    first = durable.directory.environment
+    assert durable.seqs(1) == list(range(1, 20))
+    assert durable.seqs(1) == list(range(1, 20))
+    assert (durable.directory.environment is first) == (durable.kind == "thread")
