@@ -267,7 +267,7 @@ class DelayQueue(Queue):
         if self.boundary != NOWHERE:
             slice_begins = (self.boundary >> NUMBER_BITS) * SLICE
             due = min(due, slice_begins) if due else slice_begins
-        self._watch(due)
+        self.watch(due)
 
 
 def _second(waiting: tuple[int, int, QueueEntry]) -> int:

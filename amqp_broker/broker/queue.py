@@ -20,8 +20,9 @@ from amqp_broker.broker.features import DROP_HEAD, NO_LIMIT, REJECT_PUBLISH_DLX,
 from amqp_broker.broker.host import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, QueueHost
 from amqp_broker.broker.line import Line
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
+from amqp_broker.broker.outstanding import bring_back_messages, put_back_absent
 from amqp_broker.broker.ports import Store, StoredEntry
-from amqp_broker.broker.redelivery import Leases, Retries, retry_delay
+from amqp_broker.broker.redelivery import Leases, Retries, delayed, end_leases
 from amqp_broker.broker.statistics import QueueStatistics
 from amqp_broker.broker.timetable import Clock
 from amqp_broker.content.header import ContentHeader
@@ -46,9 +47,11 @@ class Queue(Backlog):
     counts_deliveries are the parts of them that the hot path asks for. leases: of deliveries that must come back;
     retries: what waits for its next try. timed: some of its entries expire. last_used: when it was last used by
     somebody else than a consumer, milliseconds. seen_id: of the values that `seen` keeps in the store, or 0.
+    absent: stands for messages that have left memory, see `outstanding`; None if none ever did.
     """
 
     __slots__ = (
+        "absent",
         "active",
         "arguments",
         "auto_delete",
@@ -110,6 +113,7 @@ class Queue(Backlog):
         self.tracks: bool = False
         self.last_used: int = 0
         self.unacked: int = 0
+        self.absent: Message | None = None
         self.incoming: dict[Binding, None] = {}
         self.line: Line = Line()
         self.consumers: list[Consumer] = self.line.consumers
@@ -125,7 +129,7 @@ class Queue(Backlog):
         if self.away_count():
             self.timed = True
             # What is over time or a limit goes when there is somewhere to go for its dead letters.
-            self._watch(1)
+            self.watch(1)
         if self.seen is not None:
             self.seen.recall(self.headers(), self.clock.milliseconds)
         self._watch_disuse()
@@ -214,7 +218,7 @@ class Queue(Backlog):
                 self.store.count_deliveries(self.store_id, entry)
             if limit != NO_LIMIT and entry.deliveries > limit:
                 exhausted.append(entry)
-            elif not self.features.retry_type or not self._delay(entry, failed and not recovered):
+            elif not self.features.retry_type or not delayed(self, entry, failed and not recovered):
                 returned.append(entry)
         if exhausted:
             self._drop(exhausted, DELIVERY_LIMIT)
@@ -223,7 +227,10 @@ class Queue(Backlog):
 
     def _come_back(self, entries: list[QueueEntry], failed: bool = False) -> None:
         """As in RabbitMQ, what is over time or over a limit now goes before consumers are looked at."""
-        self.put_back(entries, failed)
+        if self.absent is None:
+            self.put_back(entries, failed)
+        else:
+            put_back_absent(self, entries, failed)
         if self.trims:
             self._trim()
         if self.timed:
@@ -330,7 +337,7 @@ class Queue(Backlog):
         if self.features.lease:
             due = self.clock.milliseconds + self.features.lease
             self.leases.add(entry, due, holder, delivery_tag)
-            self._watch(due)
+            self.watch(due)
 
     def _mark_delivered(self, entry: QueueEntry) -> None:
         if entry.batch >= 0:
@@ -381,7 +388,7 @@ class Queue(Backlog):
         dropped: list[QueueEntry] = []
         while features.over_limit(self.ready_count(), self.ready_bytes) and self.available():
             if len(dropped) >= AT_ONCE and self.host is not None:
-                self._watch(self.clock.milliseconds)
+                self.watch(self.clock.milliseconds)
                 break
             dropped.append(self.take())
         if dropped:
@@ -413,6 +420,8 @@ class Queue(Backlog):
     def _drop(self, entries: list[QueueEntry], reason: str) -> None:
         """These were taken out: dead letters, if the queue has somewhere for them to go."""
         if self.features.dead_letter_exchange is not None and self.host is not None:
+            if self.absent is not None:
+                bring_back_messages(self, entries)
             self.host.dead_letter(self, [entry.message for entry in entries], reason)
         for entry in entries:
             self._forget(entry)
@@ -433,35 +442,18 @@ class Queue(Backlog):
             self._trim()
         self._watch_head()
         self._watch_disuse()
-        self._take_back(now)
+        end_leases(self, now)
         due = self.retries.due(now)
         if due:
             due.sort(key=BY_SEQ)
             self._come_back(due)
-        self._watch(self.retries.next_due())
-        self._watch(self.leases.next_due())
+        self.watch(self.retries.next_due())
+        self.watch(self.leases.next_due())
 
-    def _watch(self, due: int) -> None:
+    def watch(self, due: int) -> None:
+        """Be woken at that time, 0 for none."""
         if due and self.host is not None:
             self.host.timetable.wake(self, due)
-
-    def _delay(self, entry: QueueEntry, failed: bool) -> bool:
-        """Have an entry that came back wait for its next try, if it is to."""
-        delay = retry_delay(self.features, failed, entry.deliveries)
-        if not delay or self.host is None:
-            return False
-        due = self.clock.milliseconds + delay
-        self.retries.add(entry, due)
-        self._watch(due)
-        return True
-
-    def _take_back(self, now: int) -> None:
-        """Leases ran out: their holders lose these deliveries, the queue has them again, and the holders go on."""
-        lapsed, holders = self.leases.take_back(now, now + self.features.lease)
-        if lapsed:
-            self.requeue(lapsed)
-            for holder in holders:
-                holder.resume()
 
     def _watch_head(self) -> None:
         """Be woken when the head expires: what expires behind it waits until it is the head, as in RabbitMQ."""
@@ -478,7 +470,7 @@ class Queue(Backlog):
         if self.last_used + expires <= self.clock.milliseconds:
             self.host.expired(self)
         else:
-            self._watch(self.last_used + expires)
+            self.watch(self.last_used + expires)
 
     def entry(self, message: Message, seq: int) -> QueueEntry:
         return QueueEntry(message, self, seq)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from operator import attrgetter
 from random import randrange
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.consumer import Holder
 from amqp_broker.broker.features import RETRY_ALL, RETRY_FAILED, RETRY_RETURNED, QueueFeatures
 from amqp_broker.broker.message import QueueEntry
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.queue import Queue
 
 _BY_SEQ: Final = attrgetter("seq")
 
@@ -98,6 +101,26 @@ class Retries:
 
     def clear(self) -> None:
         self._waiting.clear()
+
+
+def delayed(queue: Queue, entry: QueueEntry, failed: bool) -> bool:
+    """Have an entry that came back wait for its next try, if it is to; whether it does."""
+    delay = retry_delay(queue.features, failed, entry.deliveries)
+    if not delay or queue.host is None:
+        return False
+    due = queue.clock.milliseconds + delay
+    queue.retries.add(entry, due)
+    queue.watch(due)
+    return True
+
+
+def end_leases(queue: Queue, now: int) -> None:
+    """Leases ran out: their holders lose these deliveries, the queue has them again, and the holders go on."""
+    lapsed, holders = queue.leases.take_back(now, now + queue.features.lease)
+    if lapsed:
+        queue.requeue(lapsed)
+        for holder in holders:
+            holder.resume()
 
 
 def retry_delay(features: QueueFeatures, failed: bool, deliveries: int) -> int:

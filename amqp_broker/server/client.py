@@ -102,7 +102,7 @@ class Client(asyncio.BufferedProtocol):
         except Exception:
             _log.exception("%s: internal error", connection.name)
             connection.crashed()
-        self._commits.received += nbytes
+        self._commits.moved += nbytes
         self._commits.finish_turn()
         self._server.wakefulness.turn_run(now)
         if connection.paused or self._commits.crowded or self.backed_up:
@@ -151,6 +151,7 @@ class Client(asyncio.BufferedProtocol):
             else:
                 self.transport.writelines(output[:])
             output.clear()
+            self._commits.moved += size
             connection.sent(size, monotonic())
         if connection.finished and not output:
             self.transport.close()

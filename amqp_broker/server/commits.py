@@ -31,14 +31,14 @@ _log = logging.getLogger(__name__)
 
 LAZY: Final = 0.005
 RETRY: Final = 1.0
-# Octets from clients after which it is worth looking at what waits in memory.
-RECEIVED: Final = 8 << 20
+# Octets from and to clients after which it is worth looking at what is in memory.
+MOVED: Final = 8 << 20
 STORE_FAILS: Final = "the store cannot write"
 
 
 class Commits:
     """clients: by their connection. timer: the time, and what falls due. memory: what messages take of it.
-    received: octets since memory was looked at.
+    moved: octets in and out since memory was looked at.
     held_back: clients that are not read from until there is room and no alarm.
 
     failing: why nothing can be committed now, else None.
@@ -51,7 +51,7 @@ class Commits:
         self.turn = turn
         self.timer = Timer(broker.timetable, self.finish_turn)
         self.memory = Memory(broker, limits.messages_in_memory)
-        self.received = 0
+        self.moved = 0
         self.clients: dict[Connection, Client] = {}
         self.held_back: list[Client] = []
         self.failing: str | None = None
@@ -83,8 +83,8 @@ class Commits:
             elif self._lazily is None:
                 self._lazily = asyncio.get_running_loop().call_later(LAZY, self._commit)
         self.timer.follow()
-        if self.received > RECEIVED:
-            self.received = 0
+        if self.moved > MOVED:
+            self.moved = 0
             self.memory.relieve()
         if self.turn.dirty:
             # Room that was made by writing was filled at once; the others come first.

@@ -118,6 +118,7 @@ class Channel(CommitWaiter):
         self.served_last: ChannelConsumer | None = None
         self.delivery_tag: int = 0
         self.unacked: dict[int, QueueEntry] = {}
+        vhost.unsettled[self] = self.unacked
         self.first_unacked: int = 1
         self.lapsed: OrderedDict[int, None] = OrderedDict()
         self.prefetched: int = 0
@@ -343,6 +344,7 @@ class Channel(CommitWaiter):
     def stop_consumers(self) -> list[ChannelConsumer]:
         """First half of `close`: nothing is delivered to this channel any more; returns its consumers."""
         self.open = False
+        self.vhost.unsettled.pop(self, None)
         self.unconfirmed.clear()
         consumers = list(self.consumers.values())
         self.consumers.clear()
