@@ -85,9 +85,9 @@ class Limits(Section, frozen=True, kw_only=True):
         int,
         Option(
             Size(0, MAX_SIZE),
-            """How much memory messages that wait in queues may take, estimated; what does not fit leaves
-            memory, those at the end of the longest queues first, and is read back when its turn comes. 0 keeps
-            all messages in memory. Deliveries that are not acknowledged are not counted.""",
+            """How much memory the messages in queues may take, estimated; what does not fit leaves memory,
+            persistent ones that are delivered and not acknowledged first, then those at the end of the longest
+            queues, and is read back when it is wanted. 0 keeps all messages in memory.""",
         ),
     ] = 128 * 2**20
     output_high_watermark: Annotated[
