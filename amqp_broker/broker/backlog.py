@@ -93,10 +93,12 @@ class Backlog(Timed):
     def drop_away(self) -> None:
         """What is ready and not in memory is gone, from the store as well."""
         for lane in self.lanes():
-            first_seq, last_seq = lane.stored_range()
-            if last_seq:
-                self.store.delete_range(self.store_id, first_seq, last_seq)
+            self.ready_bytes -= lane.away_octets
             lane.drop_away(self)
+
+    def lost(self, count: int, octets: int) -> None:
+        """So many ready messages turned out not to be there any more."""
+        self.ready_bytes -= octets
 
     def ready_count(self) -> int:
         return len(self.lane)
@@ -117,7 +119,11 @@ class Backlog(Timed):
         """Take over what the store holds; called once, before anything else."""
         for lane in stored.lanes:
             self.ready_bytes += lane.body_bytes
-            self.lane_recovered(lane, lane.last_seq if stored.interrupted else lane.watermark)
+            watermark = lane.watermark
+            if stored.interrupted:
+                watermark = lane.last_seq
+                self.store.mark_delivered(self.store_id, watermark)
+            self.lane_recovered(lane, watermark)
 
     def lane_recovered(self, stored: StoredLane, watermark: int) -> None:
         self.lane.recovered(stored)

@@ -1,6 +1,7 @@
 """What becomes of a message that died: its new headers and keys, and the queues it may not go back to.
 
 The rules are those of RabbitMQ 3.10 (rabbit_dead_letter), to the order of the fields; consumers parse these headers.
+Of 3.13 come the headers that name the last death.
 All of it follows from the message's header and address, the death and the way it is to go; so what is made of one
 message does for the next ones with the same header, until the second is over. Publishing the result is the virtual
 host's business.
@@ -104,6 +105,7 @@ def dead_letter(message: Message, death: Death, exchange: str, routing_key: str 
     """As `DeadLetters.letter`, which need not make it again for the next message."""
     headers = dict(message.header.headers())
     event = _event(message, death, headers)
+    _note(headers, "last", event)
     _record(headers, event)
     if routing_key is not None:
         headers.pop("CC", None)
@@ -150,12 +152,17 @@ def _copies(headers: dict[str, Field], *names: str) -> list[bytes]:
     return found
 
 
+def _note(headers: dict[str, Field], which: str, event: dict[str, Field]) -> None:
+    """Tell the first or the last death in headers of its own."""
+    for name in ("reason", "queue", "exchange"):
+        headers[f"x-{which}-death-{name}"] = event[name]
+
+
 def _record(headers: dict[str, Field], event: dict[str, Field]) -> None:
     """Add a death to the headers, or count it with the one of the same queue and reason."""
     recorded = headers.get(DEATHS)
     if recorded is None:
-        for name in ("reason", "queue", "exchange"):
-            headers[f"x-first-death-{name}"] = event[name]
+        _note(headers, "first", event)
         headers[DEATHS] = Field("A", [Field("F", event)])
         return
     if not isinstance(recorded.value, list):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from amqp_broker.broker.argument_values import LONGEST_MILLISECONDS
 from amqp_broker.broker.features import NO_LIMIT, Deduplication
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
+from amqp_broker.broker.outstanding import bring_back_messages
 from amqp_broker.content.header import ContentHeader, build_header
 from amqp_broker.content.table import INTEGER_KINDS, encode_field
 
@@ -50,7 +51,8 @@ def value_of(header: ContentHeader, name: str) -> bytes | None:
 def deduplicate(queue: Queue, terms: Deduplication | None) -> None:
     """Have duplicates stay out of a queue from now on, or not any more. What is known stays so if the terms allow it.
 
-    Of what is in the queue already the values are known, too.
+    Of what is in the queue already the values are known, too, whether it is ready or not. Raises LookupError if the
+    store has lost a message whose value is asked for.
     """
     seen = queue.seen
     if seen is not None and terms is not None and seen.follow(terms):
@@ -61,6 +63,7 @@ def deduplicate(queue: Queue, terms: Deduplication | None) -> None:
     queue.seen = None
     if terms is None:
         return
+    out = _not_ready(queue)
     if not terms.remembers():
         queue.seen = Present(terms.header)
     else:
@@ -68,7 +71,27 @@ def deduplicate(queue: Queue, terms: Deduplication | None) -> None:
             queue.seen_id = queue.store.next_queue_id()
         queue.seen = Cache(queue, terms, queue.seen_id)
     if queue.host is not None:
-        queue.seen.take_in(queue.headers(), queue.clock.milliseconds, queue.is_quorum)
+        now = queue.clock.milliseconds
+        queue.seen.take_in([entry.message.header for entry in out], now, queue.is_quorum)
+        queue.seen.take_in(queue.headers(), now, queue.is_quorum)
+
+
+def _not_ready(queue: Queue) -> list[QueueEntry]:
+    """What is in a queue and not ready: delivered, or waiting for its next try. The oldest first, with its messages.
+
+    From now on none of them gives up its message: its value is asked for when it leaves.
+    """
+    if queue.host is None:
+        return []
+    entries = queue.host.outstanding(queue) + queue.retries.entries()
+    entries.sort(key=_seq)
+    if queue.absent is not None:
+        bring_back_messages(queue, entries)
+    return entries
+
+
+def _seq(entry: QueueEntry) -> int:
+    return entry.seq
 
 
 class Seen(ABC):
@@ -120,13 +143,15 @@ class Seen(ABC):
 
 
 class Present(Seen):
-    """The values of the messages that are in a queue."""
+    """The values of the messages that are in a queue, each with how many have it: those that were there before
+    anybody looked for duplicates may have the same.
+    """
 
     __slots__ = ("_values",)
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._values: set[bytes] = set()
+        self._values: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._values)
@@ -137,13 +162,24 @@ class Present(Seen):
             return True
         if value in self._values:
             return False
-        self._values.add(value)
+        self._values[value] = 1
         return True
+
+    def take_in(self, headers: Iterable[ContentHeader], now: int, all_kept: bool) -> None:
+        for header in headers:
+            value = value_of(header, self.name)
+            if value is not None:
+                self._values[value] = self._values.get(value, 0) + 1
 
     def forget(self, header: ContentHeader) -> None:
         value = value_of(header, self.name)
-        if value is not None:
-            self._values.discard(value)
+        count = 0 if value is None else self._values.get(value, 0)
+        if value is None or not count:
+            return
+        if count > 1:
+            self._values[value] = count - 1
+        else:
+            del self._values[value]
 
     def gone(self, header: ContentHeader) -> None:
         self.forget(header)

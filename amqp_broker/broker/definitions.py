@@ -186,6 +186,8 @@ def restore_queue(vhost: VirtualHost, definition: Definition, stored: dict[int, 
     queue.seen_id = cast(int, value.get("seen_id", 0))
     stored.pop(queue.seen_id, None)
     found = stored.pop(queue.store_id, None)
+    # Whether it counts deliveries decides how it takes what it finds.
+    vhost.policies.apply_to_queue(queue)
     if found is not None:
         queue.recovered(found)
     vhost.add_queue(queue)

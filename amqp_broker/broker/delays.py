@@ -95,7 +95,7 @@ class DelayQueue(Queue):
     are in the store alone, `away` of them.
     """
 
-    __slots__ = ("_negated", "_number", "_released", "away", "boundary", "later", "waiting")
+    __slots__ = ("_later_from", "_negated", "_number", "_released", "away", "boundary", "later", "waiting")
 
     def __init__(self, name: str, vhost_name: str, durable: bool, store: Store) -> None:
         super().__init__(name, vhost_name, durable, {}, store)
@@ -106,6 +106,8 @@ class DelayQueue(Queue):
         self._number: int = 0
         # The last slice of time that something was released of.
         self._released: int = 0
+        # No entry of `later` has a lower seq.
+        self._later_from: int = NOWHERE
         # Headers with their delays negated.
         self._negated: Rewritten = Rewritten()
 
@@ -180,7 +182,7 @@ class DelayQueue(Queue):
             self.boundary = min(self.boundary, boundary)
             for _, seq, entry in self.waiting[keep:]:
                 if seq >= self.boundary:
-                    self.later[seq] = entry
+                    self._put_later(seq, entry)
             self.waiting = [waiting for waiting in self.waiting if waiting[1] < self.boundary]
             heapify(self.waiting)
         for seq in [seq for seq, entry in self.later.items() if 0 <= entry.batch <= readable]:
@@ -228,7 +230,11 @@ class DelayQueue(Queue):
         if entry.seq < self.boundary:
             heappush(self.waiting, (entry.expiry, entry.seq, entry))
         else:
-            self.later[entry.seq] = entry
+            self._put_later(entry.seq, entry)
+
+    def _put_later(self, seq: int, entry: QueueEntry) -> None:
+        self.later[seq] = entry
+        self._later_from = min(self._later_from, seq)
 
     def _is_due(self, now: int) -> bool:
         """Whether the first in the heap is due, after what may be due before it was brought there."""
@@ -257,9 +263,11 @@ class DelayQueue(Queue):
                 if header is None or row.header != header.payload:
                     header = parse_header(row.header)
                 self._add(self.entry_of(row, header))
-        for seq in [seq for seq in self.later if seq < self.boundary]:
-            entry = self.later.pop(seq)
-            heappush(self.waiting, (entry.expiry, seq, entry))
+        if self._later_from < self.boundary:
+            for seq in [seq for seq in self.later if seq < self.boundary]:
+                entry = self.later.pop(seq)
+                heappush(self.waiting, (entry.expiry, seq, entry))
+            self._later_from = min(self.later, default=NOWHERE)
 
     def _watch_first(self) -> None:
         """Be woken when the first in memory is due, or what is next in the store may be."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from amqp_broker.broker.timetable import Timetable
 
 if TYPE_CHECKING:
-    from amqp_broker.broker.message import Message
+    from amqp_broker.broker.message import Message, QueueEntry
     from amqp_broker.broker.queue import Queue
 
 # Why a message became a dead letter, in RabbitMQ's words.
@@ -25,14 +25,24 @@ DELIVERY_LIMIT: Final = "delivery_limit"
 
 class QueueHost(ABC):
     """timetable: of the broker. generation: changes with every change of topology; what was derived from an earlier
-    one is void.
+    one is void. unsettled: the outstanding deliveries of each channel, by tag.
     """
 
-    __slots__ = ("generation", "timetable")
+    __slots__ = ("generation", "timetable", "unsettled")
 
     def __init__(self, timetable: Timetable) -> None:
         self.timetable: Timetable = timetable
         self.generation: int = 1
+        self.unsettled: dict[object, dict[int, QueueEntry]] = {}
+
+    def outstanding(self, queue: Queue) -> list[QueueEntry]:
+        """The deliveries of a queue that channels have not settled, in no order."""
+        found: list[QueueEntry] = []
+        for entries in self.unsettled.values():
+            if len(found) >= queue.unacked:
+                break
+            found.extend([entry for entry in entries.values() if entry.queue is queue])
+        return found
 
     @abstractmethod
     def dead_letter(self, queue: Queue, messages: list[Message], reason: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from amqp_broker.broker.message import NOT_STORED, QueueEntry
-from amqp_broker.broker.runs import RUN_LENGTH, RUN_OCTETS, Run, bring_back, forget, headers, put_away
+from amqp_broker.broker.runs import RUN_LENGTH, RUN_OCTETS, Run, bring_back, delete, forget, headers, put_away
 from amqp_broker.content.header import ContentHeader
 
 if TYPE_CHECKING:
@@ -74,11 +74,20 @@ class Lane:
         self.ready.extend(bring_back(queue, run))
         self.away_count -= count - run.count
         self.away_octets -= octets - run.octets
-        if not run.count:
+        lost = run.count if count == run.count else 0
+        if lost:
+            self.away_count -= lost
+            self.away_octets -= run.octets
+            queue.lost(lost, run.octets)
+        if lost or not run.count:
             self.away.popleft()
         if self.tail and not self.away:
             self.ready.extend(self.tail)
             self.tail.clear()
+        if lost:
+            raise LookupError(
+                f"{lost} messages are not in the store any more, from number {run.first_seq} on"
+            )
 
     def page_out(self, queue: Backlog, keep: int, whole_runs: bool) -> None:
         """Have entries leave memory, all but about the first `keep`. whole_runs: no run shorter than RUN_LENGTH.
@@ -89,8 +98,7 @@ class Lane:
         if readable == NOT_STORED:
             return
         if self.away:
-            if len(self.ready) > keep + RUN_LENGTH:
-                self._page_out_head(queue, keep, readable)
+            self._page_out_head(queue, keep, readable)
         elif len(self.ready) > keep:
             while len(self.ready) > keep:
                 self.tail.appendleft(self.ready.pop())
@@ -117,9 +125,12 @@ class Lane:
             yield from headers(queue, run)
 
     def drop_away(self, queue: Backlog) -> None:
-        """Nothing is away any more; the store is not told of rows."""
-        for run in self.away:
-            forget(queue, run)
+        """What is away is gone, from the store as well."""
+        delete(queue, self.away)
+        self._forget_away(queue)
+
+    def _forget_away(self, queue: Backlog) -> None:
+        forget(queue, self.away)
         self.away.clear()
         self.away_count = 0
         self.away_octets = 0
@@ -128,13 +139,8 @@ class Lane:
 
     def clear(self, queue: Backlog) -> None:
         """Nothing is ready any more; the store is not told of rows."""
-        self.drop_away(queue)
+        self._forget_away(queue)
         self.ready.clear()
-
-    def stored_range(self) -> tuple[int, int]:
-        """First and last seq of the rows of what is away; (0, 0) if it has none."""
-        stored = [run for run in self.away if run.stored]
-        return (stored[0].first_seq, stored[len(stored) - 1].last_seq) if stored else (0, 0)
 
     def recovered(self, stored: StoredLane) -> None:
         """Take over what the store holds; called once, before anything else."""
@@ -159,10 +165,14 @@ class Lane:
             self.away.append(run)
 
     def _page_out_head(self, queue: Backlog, keep: int, readable: int) -> None:
-        """Much came back to the head while something is away: have the end of it go."""
+        """Much is at the head while something is away: have the end of it go."""
         ready = self.ready
-        while len(ready) > keep + RUN_LENGTH and ready[len(ready) - 1].batch <= queue.store.settled:
-            entries = [ready.pop() for _ in range(RUN_LENGTH)]
+        while len(ready) > keep:
+            entries: list[QueueEntry] = []
+            octets = 0
+            while len(ready) > keep and len(entries) < RUN_LENGTH and octets < RUN_OCTETS:
+                entries.append(ready.pop())
+                octets += entries[len(entries) - 1].message.header.body_size
             entries.reverse()
             run = None
             if all(entry.batch <= queue.store.settled for entry in entries):

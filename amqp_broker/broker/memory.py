@@ -7,6 +7,7 @@ their later messages leave.
 
 from __future__ import annotations
 
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -24,8 +25,10 @@ ENTRY: Final = 450
 OUTSTANDING: Final = 220
 # Below this share of the limit, in percent, nothing more has to leave.
 ENOUGH: Final = 75
-# Fewer outstanding deliveries of a channel than this are not looked at.
-FEW: Final = 256
+# Outstanding deliveries of a channel that take fewer octets than this are not looked at.
+FEW: Final = 64 << 10
+# How many of them are asked for the size of their bodies.
+SAMPLE: Final = 32
 
 
 class Memory:
@@ -48,10 +51,12 @@ class Memory:
         if not self.limit:
             return
         queues = self._queues()
-        taken = sum([weight(queue) for queue in queues]) + self._outstanding()
+        channels = self._channels()
+        taken = sum([weight(queue) for queue in queues]) + sum([channel.octets for channel in channels])
         if taken <= self.limit:
             return
-        taken -= self._take_outstanding()
+        taken -= self._take_outstanding(channels)
+        self._take_waiting(queues)
         for keep, whole_runs in ((RUN_LENGTH, True), (0, False)):
             heaviest = [(weight(queue), queue) for queue in queues]
             heaviest.sort(key=itemgetter(0), reverse=True)
@@ -66,52 +71,79 @@ class Memory:
         queues: list[Queue] = []
         for vhost in self._broker.vhosts.values():
             for queue in vhost.queues.values():
-                if queue.ready_bytes or queue.ready_count():
+                if queue.ready_bytes or queue.ready_count() or len(queue.retries):
                     queues.append(queue)
             for exchange in vhost.exchanges.values():
                 if exchange.holds is not None:
                     queues.append(exchange.holds)
         return queues
 
-    def _channels(self) -> dict[object, dict[int, QueueEntry]]:
-        """The channels with many outstanding deliveries; what was looked at of others is forgotten."""
-        found: dict[object, dict[int, QueueEntry]] = {}
+    def _channels(self) -> list[Outstanding]:
+        """The channels whose outstanding deliveries count; what was looked at of others is forgotten."""
+        found: list[Outstanding] = []
         for vhost in self._broker.vhosts.values():
             for channel, entries in vhost.unsettled.items():
-                if len(entries) > FEW:
-                    found[channel] = entries
-        self._looked = {channel: tag for channel, tag in self._looked.items() if channel in found}
+                if entries:
+                    outstanding = Outstanding(channel, entries, self._looked.get(channel, 0))
+                    if outstanding.octets > FEW:
+                        found.append(outstanding)
+        self._looked = {outstanding.channel: outstanding.looked for outstanding in found}
         return found
 
-    def _outstanding(self) -> int:
-        """Octets that outstanding deliveries take, roughly."""
-        taken = 0
-        for channel, entries in self._channels().items():
-            last = next(reversed(entries))
-            with_message = min(len(entries), max(0, last - self._looked.get(channel, 0)))
-            taken += OUTSTANDING * len(entries) + (ENTRY - OUTSTANDING) * with_message
-        return taken
-
-    def _take_outstanding(self) -> int:
+    def _take_outstanding(self, channels: list[Outstanding]) -> int:
         """Have outstanding deliveries give up their messages; how many octets that saves, roughly."""
         readable = self._broker.store.readable()
         saved = 0
-        for channel, entries in self._channels().items():
-            tag = max(self._looked.get(channel, 0), next(iter(entries)) - 1)
-            last = next(reversed(entries))
-            while tag < last:
-                entry = entries.get(tag + 1)
-                if entry is not None:
-                    if take_message_away(entry, readable):
-                        saved += ENTRY - OUTSTANDING
-                    elif entry.batch != NOT_STORED and entry.batch > readable:
-                        # The store will have it in a moment.
-                        break
-                tag += 1
-            self._looked[channel] = tag
+        for outstanding in channels:
+            saved += outstanding.take_away(readable)
+            self._looked[outstanding.channel] = outstanding.looked
+        return saved
+
+    def _take_waiting(self, queues: list[Queue]) -> None:
+        """The same for what waits for its next try."""
+        readable = self._broker.store.readable()
+        for queue in queues:
+            for entry in queue.retries.entries():
+                take_message_away(entry, readable)
+
+
+class Outstanding:
+    """The deliveries of a channel by tag, and the tag up to which they were looked at.
+
+    octets: what they take in memory, roughly.
+    """
+
+    __slots__ = ("_size", "channel", "entries", "looked", "octets")
+
+    def __init__(self, channel: object, entries: dict[int, QueueEntry], looked: int) -> None:
+        self.channel: object = channel
+        self.entries: dict[int, QueueEntry] = entries
+        self.looked: int = looked
+        last = next(reversed(entries))
+        with_message = min(len(entries), max(0, last - looked))
+        sizes = [entry.message.header.body_size for entry in islice(reversed(entries.values()), SAMPLE)]
+        self._size: int = ENTRY - OUTSTANDING + sum(sizes) // len(sizes)
+        self.octets: int = OUTSTANDING * len(entries) + self._size * with_message
+
+    def take_away(self, readable: int) -> int:
+        """Have them give up their messages as far as the store has them; how many octets that saves, roughly."""
+        entries = self.entries
+        last = next(reversed(entries))
+        saved = 0
+        # Tags have gaps where deliveries were settled.
+        tags = range(self.looked + 1, last + 1) if last - self.looked <= 2 * len(entries) else list(entries)
+        for tag in tags:
+            entry = entries.get(tag) if tag > self.looked else None
+            if entry is not None:
+                if take_message_away(entry, readable):
+                    saved += self._size
+                elif entry.batch != NOT_STORED and entry.batch > readable:
+                    # The store will have it in a moment.
+                    return saved
+            self.looked = max(self.looked, tag)
         return saved
 
 
 def weight(queue: Queue) -> int:
     """Octets that what is ready in a queue takes in memory, roughly."""
-    return queue.resident_octets() + ENTRY * (queue.ready_count() - queue.away_count())
+    return queue.resident_octets() + ENTRY * (queue.ready_count() - queue.away_count() + len(queue.retries))

@@ -36,9 +36,10 @@ def take_message_away(entry: QueueEntry, readable: int) -> bool:
 
 
 def bring_back_messages(queue: Queue, entries: list[QueueEntry]) -> None:
-    """Have entries, in seq order, have their messages again. Raises LookupError if the store has lost one."""
+    """Have entries, in any order, have their messages again. Raises LookupError if the store has lost one."""
     absent = queue.absent
     missing = [entry for entry in entries if entry.message is absent]
+    missing.sort(key=_seq)
     at = 0
     while at < len(missing):
         rows = queue.store.read(queue.store_id, missing[at].seq, len(missing) - at)
@@ -65,3 +66,7 @@ def put_back_absent(queue: Queue, entries: list[QueueEntry], failed: bool) -> No
         queue.put_back(portion, failed)
         if end > PORTION:
             queue.page_out(RUN_LENGTH, whole_runs=True)
+
+
+def _seq(entry: QueueEntry) -> int:
+    return entry.seq

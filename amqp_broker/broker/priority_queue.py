@@ -22,8 +22,6 @@ class PriorityQueue(Queue):
     """levels: a lane for each priority; occupied: those that have an entry, as a bit mask."""
 
     __slots__ = (
-        "_away",
-        "_away_octets",
         "_count",
         "_handed_out",
         "_place",
@@ -41,6 +39,7 @@ class PriorityQueue(Queue):
         self.max_priority: int = field.value
         self.levels: list[Lane] = [Lane() for _ in range(self.max_priority + 1)]
         self.occupied: int = 0
+        self._count: int = 0
         self._place: int = 0
         self._handed_out: list[int] = [0] * len(self.levels)
         # Each delivery is looked at by `_mark_delivered`, which knows the level.
@@ -57,8 +56,10 @@ class PriorityQueue(Queue):
         level = self._level(entry.seq)
         self.levels[level].append(entry)
         self.occupied |= 1 << level
+        self._count += 1
 
     def put_back(self, entries: list[QueueEntry], failed: bool = False) -> None:
+        self._count += len(entries)
         by_level: dict[int, list[QueueEntry]] = {}
         for entry in entries:
             self.ready_bytes += entry.message.header.body_size
@@ -85,6 +86,7 @@ class PriorityQueue(Queue):
         entry = lane.ready.popleft()
         if not lane.ready and not lane.away_count:
             self.occupied &= ~(1 << highest)
+        self._count -= 1
         self.ready_bytes -= entry.message.header.body_size
         return entry
 
@@ -96,9 +98,18 @@ class PriorityQueue(Queue):
     def clear(self) -> None:
         super().clear()
         self.occupied = 0
+        self._count = 0
+
+    def drop_away(self) -> None:
+        self._count -= self.away_count()
+        super().drop_away()
+
+    def lost(self, count: int, octets: int) -> None:
+        super().lost(count, octets)
+        self._count -= count
 
     def ready_count(self) -> int:
-        return sum([len(lane) for lane in self.lanes()])
+        return self._count
 
     def away_count(self) -> int:
         return sum([lane.away_count for lane in self.lanes()])
@@ -116,6 +127,7 @@ class PriorityQueue(Queue):
         self.levels[level].recovered(stored)
         self._handed_out[level] = watermark
         self._place = max(self._place, stored.last_seq & _PLACE)
+        self._count += stored.count
         if stored.count:
             self.occupied |= 1 << level
 

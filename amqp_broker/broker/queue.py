@@ -1,10 +1,11 @@
 """A queue: entries in publish order, and the consumers that take them in turn.
 
-Between operations it holds that either no consumer is ready or no entry is: a message published to a queue
-with a ready consumer goes to it at once, and `pump` runs until one side is exhausted. Entries that a restart
-found in the store are read back in short runs when they come to the head. What leaves before its time (expired,
-over a limit, rejected, come back too often) goes to the host as a dead letter, last of all in an operation. It
-decides nothing about protocol errors, permissions or bindings; `vhost` does.
+Between operations it holds that either no consumer is ready or no entry is, unless the queue is overdue: a message
+published to a queue with a ready consumer goes to it at once, and `pump` runs until one side is exhausted. Entries
+that a restart found in the store are read back in short runs when they come to the head. What leaves before its time
+(expired, over a limit, rejected, come back too often) goes to the host as a dead letter, last of all in an operation;
+how much at once, and what overdue means, is `mortal`'s business. It decides nothing about protocol errors, permissions
+or bindings; `vhost` does.
 """
 
 from __future__ import annotations
@@ -13,33 +14,32 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.arguments import queue_type
-from amqp_broker.broker.backlog import BY_SEQ, Backlog
+from amqp_broker.broker.backlog import BY_SEQ
 from amqp_broker.broker.consumer import Consumer, Holder
 from amqp_broker.broker.deduplication import Seen, deduplicate
 from amqp_broker.broker.features import DROP_HEAD, NO_LIMIT, REJECT_PUBLISH_DLX, QueueFeatures
 from amqp_broker.broker.host import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, QueueHost
 from amqp_broker.broker.line import Line
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
+from amqp_broker.broker.mortal import AT_ONCE, Mortal
 from amqp_broker.broker.outstanding import bring_back_messages, put_back_absent
-from amqp_broker.broker.ports import Store, StoredEntry
+from amqp_broker.broker.ports import Store, StoredEntry, StoredQueue
 from amqp_broker.broker.redelivery import Leases, Retries, delayed, end_leases
 from amqp_broker.broker.statistics import QueueStatistics
-from amqp_broker.broker.timetable import Clock
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
 
 if TYPE_CHECKING:
     from amqp_broker.broker.exchanges.base import Binding
 
-# How many messages that are over time, or over a limit, go in one turn.
-AT_ONCE: Final = 1000
 # What became of a publish.
 TAKEN: Final = 0
 REFUSED: Final = 1
 _ADMITTED: Final = 2
+_NOBODY: Final[deque[Consumer]] = deque()
 
 
-class Queue(Backlog):
+class Queue(Mortal):
     """owner: the connection an exclusive queue belongs to, else None.
     consumers, active: those of its line, all and those with room. definition: key of its definition in the store,
     b"" if it has none. host: the virtual host, None outside one.
@@ -55,15 +55,11 @@ class Queue(Backlog):
         "active",
         "arguments",
         "auto_delete",
-        "clock",
         "consumers",
         "counts_deliveries",
         "definition",
         "deleted",
         "durable",
-        "features",
-        "guarded",
-        "host",
         "incoming",
         "is_quorum",
         "last_used",
@@ -76,10 +72,8 @@ class Queue(Backlog):
         "seen",
         "seen_id",
         "single_active",
-        "timed",
         "tracks",
         "trims",
-        "ttl",
         "unacked",
         "vhost_name",
     )
@@ -96,20 +90,14 @@ class Queue(Backlog):
         self.definition: bytes = b""
         self.owner: object | None = None
         self.deleted: bool = False
-        self.host: QueueHost | None = None
-        self.clock: Clock = Clock()
-        self.features: QueueFeatures = QueueFeatures()
         self.seen: Seen | None = None
         self.seen_id: int = 0
         self.leases: Leases = Leases()
         self.retries: Retries = Retries()
         self.is_quorum: bool = queue_type(arguments) == "quorum"
         self.counts_deliveries: bool = self.is_quorum
-        self.guarded: bool = False
         self.refuses: bool = False
         self.trims: bool = False
-        self.ttl: int = NO_LIMIT
-        self.timed: bool = False
         self.tracks: bool = False
         self.last_used: int = 0
         self.unacked: int = 0
@@ -143,7 +131,7 @@ class Queue(Backlog):
         self.trims = bounded and features.overflow == DROP_HEAD
         self.refuses = bounded and features.overflow != DROP_HEAD
         deduplicate(self, features.deduplication)
-        self.guarded = self.refuses or self.seen is not None
+        self._guard()
         self.tracks = features.lease > 0 or self.seen is not None
         if not features.lease:
             self.leases.clear()
@@ -152,6 +140,9 @@ class Queue(Backlog):
         self._watch_disuse()
         if self.trims and (self.host is not None or not self.away_count()):
             self._trim()
+
+    def _guard(self) -> None:
+        self.guarded = self.refuses or self.seen is not None or self.overdue
 
     # -- messages in
 
@@ -167,7 +158,7 @@ class Queue(Backlog):
                 return outcome
         seq = self.next_seq
         self.next_seq = seq + 1
-        active = self.active
+        active = _NOBODY if guarded and self.overdue else self.active
         while active:
             consumer = active[0]
             if consumer.blocked:
@@ -240,7 +231,9 @@ class Queue(Backlog):
     # -- messages out
 
     def pump(self) -> None:
-        """Deliver while there is a ready consumer and an entry."""
+        """Deliver while there is a ready consumer and an entry, and not too much has expired."""
+        if self.overdue:
+            return
         expired: list[QueueEntry] | None = None
         active = self.active
         while active and self.available():
@@ -252,6 +245,8 @@ class Queue(Backlog):
             if entry.expiry and entry.expiry <= self.clock.milliseconds:
                 expired = expired or []
                 expired.append(entry)
+                if len(expired) >= AT_ONCE and self._postpone():
+                    break
                 continue
             if consumer.no_ack:
                 if entry.deliveries:
@@ -269,10 +264,14 @@ class Queue(Backlog):
             self._drop(expired, EXPIRED)
 
     def get(self) -> QueueEntry | None:
-        """Take the head for basic.get; it counts as unacknowledged until `settle` or `requeue`."""
+        """Take the head for basic.get; it counts as unacknowledged until `settle` or `requeue`.
+
+        None also if so much has expired that some of it is still at the head: what is alive behind it can be had
+        when that is gone. Until then it counts as ready.
+        """
         self.last_used = self.clock.milliseconds
         self._drop_expired()
-        if not self.available():
+        if not self.available() or (self.overdue and self._head_is_expired()):
             return None
         entry = self.take()
         self.unacked += 1
@@ -382,43 +381,8 @@ class Queue(Backlog):
             self.host.dead_letter(self, [message], MAXLEN)
         return True
 
-    def _trim(self) -> None:
-        """Drop from the head what is over a limit; of very much the first part, the rest in turns of its own."""
-        features = self.features
-        dropped: list[QueueEntry] = []
-        while features.over_limit(self.ready_count(), self.ready_bytes) and self.available():
-            if len(dropped) >= AT_ONCE and self.host is not None:
-                self.watch(self.clock.milliseconds)
-                break
-            dropped.append(self.take())
-        if dropped:
-            if self.timed:
-                self._watch_head()
-            self._drop(dropped, MAXLEN)
-
-    def _expiry(self, message: Message) -> int:
-        """When a message that is published now expires: the earlier of what it and the queue say."""
-        self.timed = True
-        ttl = self.ttl
-        expiration = message.header.expiration
-        if expiration is not None:
-            own = int(expiration)
-            ttl = own if ttl < 0 else min(ttl, own)
-        return self.clock.milliseconds + ttl
-
-    def _drop_expired(self, most: int = 0) -> None:
-        """Drop the entries at the head whose time is up. most: 0 for any number."""
-        now = self.clock.milliseconds
-        expired: list[QueueEntry] = []
-        while self.available() and 0 < self.head().expiry <= now:
-            if most and len(expired) >= most:
-                break
-            expired.append(self.take())
-        if expired:
-            self._drop(expired, EXPIRED)
-
     def _drop(self, entries: list[QueueEntry], reason: str) -> None:
-        """These were taken out: dead letters, if the queue has somewhere for them to go."""
+        """Dead letters, if the queue has somewhere for them to go."""
         if self.features.dead_letter_exchange is not None and self.host is not None:
             if self.absent is not None:
                 bring_back_messages(self, entries)
@@ -437,9 +401,14 @@ class Queue(Backlog):
             return
         if self.seen is not None:
             self.seen.time_is_up(now)
-        self._drop_expired(AT_ONCE)
+        was_overdue = self.overdue
+        self.overdue = False
+        self._drop_expired()
         if self.trims:
             self._trim()
+        if was_overdue:
+            self._guard()
+            self.pump()
         self._watch_head()
         self._watch_disuse()
         end_leases(self, now)
@@ -450,18 +419,6 @@ class Queue(Backlog):
         self.watch(self.retries.next_due())
         self.watch(self.leases.next_due())
 
-    def watch(self, due: int) -> None:
-        """Be woken at that time, 0 for none."""
-        if due and self.host is not None:
-            self.host.timetable.wake(self, due)
-
-    def _watch_head(self) -> None:
-        """Be woken when the head expires: what expires behind it waits until it is the head, as in RabbitMQ."""
-        if self.host is not None and self.available():
-            due = self.head().expiry
-            if due:
-                self.host.timetable.wake(self, due)
-
     def _watch_disuse(self) -> None:
         """Be deleted when nobody has used the queue for as long as it is to be kept (x-expires)."""
         expires = self.features.expires
@@ -471,6 +428,12 @@ class Queue(Backlog):
             self.host.expired(self)
         else:
             self.watch(self.last_used + expires)
+
+    def recovered(self, stored: StoredQueue) -> None:
+        if self.counts_deliveries:
+            # A delivery that is not on record is not counted: it might be one too many.
+            stored.interrupted = False
+        super().recovered(stored)
 
     def entry(self, message: Message, seq: int) -> QueueEntry:
         return QueueEntry(message, self, seq)

@@ -8,10 +8,9 @@ them first.
 
 from __future__ import annotations
 
-from collections import deque
-
 from amqp_broker.broker.arguments import queue_type
 from amqp_broker.broker.features import NO_LIMIT
+from amqp_broker.broker.lane import Lane
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import Store
 from amqp_broker.broker.queue import Queue
@@ -32,7 +31,7 @@ class QuorumQueue(Queue):
         self, name: str, vhost_name: str, durable: bool, arguments: dict[str, Field], store: Store
     ) -> None:
         super().__init__(name, vhost_name, durable, arguments, store)
-        self.returns: deque[QueueEntry] = deque()
+        self.returns: Lane = Lane()
 
     def publish(self, message: Message) -> int:
         if not message.persistent:
@@ -48,7 +47,8 @@ class QuorumQueue(Queue):
             return
         for entry in entries:
             self.ready_bytes += entry.message.header.body_size
-        self.returns.extend(entries)
+        for entry in entries:
+            self.returns.append(entry)
 
     def _moved(self, entry: QueueEntry) -> QueueEntry:
         """The entry at a new place, behind all others."""
@@ -62,27 +62,36 @@ class QuorumQueue(Queue):
         return moved
 
     def available(self) -> bool:
-        return len(self.returns) > 0 or super().available()
+        returns = self.returns
+        return (
+            len(returns.ready) > 0 or (returns.away_count > 0 and returns.refill(self)) or super().available()
+        )
 
     def head(self) -> QueueEntry:
-        return self.returns[0] if self.returns else super().head()
+        return self.returns.ready[0] if self.returns.ready else super().head()
 
     def take(self) -> QueueEntry:
-        if not self.returns:
+        if not self.returns.ready:
             return super().take()
-        entry = self.returns.popleft()
+        entry = self.returns.ready.popleft()
         self.ready_bytes -= entry.message.header.body_size
         return entry
 
-    def resident(self) -> list[QueueEntry]:
-        return [*self.returns, *super().resident()]
+    def lanes(self) -> list[Lane]:
+        return [self.returns, self.lane]
 
-    def clear(self) -> None:
-        super().clear()
-        self.returns.clear()
+    def page_out(self, keep: int, whole_runs: bool) -> None:
+        self.returns.page_out(self, keep, whole_runs)
+        super().page_out(max(0, keep - self.returns.resident_count()), whole_runs)
 
     def ready_count(self) -> int:
         return len(self.returns) + super().ready_count()
+
+    def away_count(self) -> int:
+        return self.returns.away_count + super().away_count()
+
+    def resident_octets(self) -> int:
+        return super().resident_octets() - self.returns.away_octets
 
 
 def check_server_named(arguments: dict[str, Field]) -> None:

@@ -7,10 +7,10 @@ by several queues. Small ones cost less to spill and to bring back in bulk than 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, cast
 
-from amqp_broker.broker.message import NOT_STORED, RECOVERED, Message, QueueEntry
+from amqp_broker.broker.message import NOT_STORED, Message, QueueEntry
 from amqp_broker.content.header import ContentHeader, parse_header
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ LARGE: Final = 2048
 class Run:
     """count entries with octets of bodies, seqs from first_seq to last_seq. ticket: of the spill, 0 for rows.
 
-    stored: there are rows for its entries, or for some of them.
+    stored: there are rows for its entries, or for some of them. dense: no other row of the queue lies between them.
     """
 
-    __slots__ = ("count", "first_seq", "last_seq", "octets", "stored", "ticket")
+    __slots__ = ("count", "dense", "first_seq", "last_seq", "octets", "stored", "ticket")
 
     def __init__(self, first_seq: int, last_seq: int, count: int, octets: int) -> None:
         self.first_seq: int = first_seq
@@ -38,6 +38,7 @@ class Run:
         self.octets: int = octets
         self.ticket: int = 0
         self.stored: bool = True
+        self.dense: bool = True
 
 
 def put_away(queue: Backlog, entries: list[QueueEntry], readable: int) -> Run | None:
@@ -62,6 +63,9 @@ def put_away(queue: Backlog, entries: list[QueueEntry], readable: int) -> Run | 
             shared = False
     run = Run(entries[0].seq, entries[len(entries) - 1].seq, len(entries), octets)
     run.stored = stored
+    # Rows are never of what was handed out, and nothing that was lies behind them; in others there may be gaps, in
+    # which there is what somebody holds.
+    run.dense = in_rows or run.last_seq - run.first_seq + 1 == run.count
     if not in_rows or (octets < LARGE * len(entries) and not shared):
         run.ticket = queue.store.spill(_packed(entries))
         if not run.ticket:
@@ -70,7 +74,7 @@ def put_away(queue: Backlog, entries: list[QueueEntry], readable: int) -> Run | 
 
 
 def bring_back(queue: Backlog, run: Run) -> list[QueueEntry]:
-    """The next entries of a run, which is shorter by them then; none of a run that has no more."""
+    """The next entries of a run, which is shorter by them then; none if it should have some that are not there."""
     if run.ticket:
         entries = _unpacked(queue, queue.store.unspill(run.ticket))
         queue.store.forget_spilled(run.ticket)
@@ -79,7 +83,6 @@ def bring_back(queue: Backlog, run: Run) -> list[QueueEntry]:
         return entries
     entries = _from_rows(queue, read_rows(queue, run))
     if not entries:
-        run.count = run.octets = 0
         return entries
     run.first_seq = entries[len(entries) - 1].seq + 1
     run.count -= len(entries)
@@ -88,11 +91,32 @@ def bring_back(queue: Backlog, run: Run) -> list[QueueEntry]:
     return entries
 
 
-def forget(queue: Backlog, run: Run) -> None:
-    """The run is not wanted any more; its rows are the caller's business."""
-    if run.ticket:
-        queue.store.forget_spilled(run.ticket)
-        run.ticket = 0
+def forget(queue: Backlog, runs: Iterable[Run]) -> None:
+    """The runs are not wanted any more; the store is not told of their rows."""
+    for run in runs:
+        if run.ticket:
+            queue.store.forget_spilled(run.ticket)
+            run.ticket = 0
+
+
+def delete(queue: Backlog, runs: Iterable[Run]) -> None:
+    """Their entries are gone, from the store as well. Runs that lie close together are one range there."""
+    first_seq = last_seq = 0
+    for run in runs:
+        if not run.stored or not run.count:
+            continue
+        if not run.dense:
+            for entry in _unpacked(queue, queue.store.unspill(run.ticket)):
+                if entry.batch != NOT_STORED:
+                    queue.store.delete(queue.store_id, entry)
+            continue
+        if run.first_seq != last_seq + 1:
+            if last_seq:
+                queue.store.delete_range(queue.store_id, first_seq, last_seq)
+            first_seq = run.first_seq
+        last_seq = run.last_seq
+    if last_seq:
+        queue.store.delete_range(queue.store_id, first_seq, last_seq)
 
 
 def headers(queue: Backlog, run: Run) -> Iterator[ContentHeader]:
@@ -154,8 +178,7 @@ def _packed(entries: list[QueueEntry]) -> list[object]:
             alike = 0
         alike += 1
         if entry.batch != NOT_STORED or entry.expiry or entry.deliveries:
-            batch = NOT_STORED if entry.batch == NOT_STORED else RECOVERED
-            states += (len(seqs), batch, entry.expiry, entry.deliveries, message.store_id)
+            states += (len(seqs), entry.batch, entry.expiry, entry.deliveries, message.store_id)
         seqs.append(entry.seq)
         bodies.append(b"".join(message.chunks) if message.chunks else message.body)
     if header is not None:

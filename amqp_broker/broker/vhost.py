@@ -28,7 +28,7 @@ from amqp_broker.broker.dead_letters import DeadLetters, Death, further_keys
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remembered, new_exchange
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags, VirtualHostMetadata
 from amqp_broker.broker.host import QueueHost
-from amqp_broker.broker.message import Message, QueueEntry
+from amqp_broker.broker.message import Message
 from amqp_broker.broker.parameters import Parameters
 from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
 from amqp_broker.broker.queue import Queue
@@ -69,8 +69,7 @@ NO_KEYS: Final[list[str]] = []
 
 
 class VirtualHost(QueueHost):
-    """exclusive: the exclusive queues of each connection that has some, by name. unsettled: the outstanding deliveries
-    of each channel, by tag. definition: its key in the store, b""
+    """exclusive: the exclusive queues of each connection that has some, by name. definition: its key in the store, b""
     if it has none.
     """
 
@@ -88,7 +87,6 @@ class VirtualHost(QueueHost):
         "policies",
         "queues",
         "store",
-        "unsettled",
     )
 
     def __init__(self, name: str, store: Store, definitions: DefinitionWriter, timetable: Timetable) -> None:
@@ -99,7 +97,6 @@ class VirtualHost(QueueHost):
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.exclusive: dict[object, dict[str, Queue]] = {}
-        self.unsettled: dict[object, dict[int, QueueEntry]] = {}
         self.definition: bytes = b""
         self.metadata: VirtualHostMetadata = VirtualHostMetadata()
         self.parameters: Parameters = Parameters(name, definitions)

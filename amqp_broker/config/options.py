@@ -288,6 +288,16 @@ class Protocol(Section, frozen=True, kw_only=True):
             links.""",
         ),
     ] = 10.0
+    x_death_from_clients: Annotated[
+        str,
+        Option(
+            Choice("honour", "ignore"),
+            """What becomes of a header x-death that a client publishes. "honour", as RabbitMQ 3 does: deaths
+            are counted on from it, which consumers rely on that publish a message again with its headers to
+            try it once more. "ignore", as RabbitMQ 4 does: the header is taken out of the message, so that
+            x-death tells only what the broker did, and nobody can make up a history.""",
+        ),
+    ] = "honour"
     product: Annotated[
         str,
         Option(

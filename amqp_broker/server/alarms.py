@@ -1,6 +1,6 @@
 """Memory and disk: when one runs short, connections that publish are blocked until it is over.
 
-The texts of the reasons are RabbitMQ's. Looked at once a second; nothing here touches a message.
+The texts of the reasons are RabbitMQ's. Looked at twice a second; nothing here touches a message.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from amqp_broker.config import Limits
+from amqp_broker.store.place import Place
 
 _log = logging.getLogger(__name__)
 
 LOW_MEMORY: Final = "low on memory"
 LOW_DISK: Final = "low on disk"
+NO_DIRECTORY: Final = "the data directory is missing"
+# An alarm ends when there is more room than its limit asks for, by this share of it in percent: it is not to come and
+# go with every message.
+MARGIN: Final = 2
 _STATM: Final = "/proc/self/statm"
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -56,6 +61,7 @@ class Watch:
         )
         self.disk_limit = limits.disk_free_limit
         self._directory = directory
+        self._place = Place(directory)
         self._statm = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC) if os.path.exists(_STATM) else -1
         self._on: list[str] = []
 
@@ -72,31 +78,56 @@ class Watch:
     def reasons(self) -> list[str]:
         """The alarms that are on now, logging each change."""
         found: list[str] = []
-        resident = self.resident() if self.memory_limit else 0
-        if resident > self.memory_limit:
-            # What was freed may still be the allocator's: only memory in use is a reason for an alarm.
-            if self._give_back is not None:
-                self._give_back()
-            _trim()
-            resident = self.resident()
-        if resident > self.memory_limit:
+        resident = self._settled_resident() if self.memory_limit else 0
+        if resident > self._memory_bound():
             found.append(LOW_MEMORY)
-        stat = os.statvfs(self._directory)
-        free = stat.f_bavail * stat.f_frsize
-        if self.disk_limit and free < self.disk_limit:
+        free = self._free()
+        if free < 0:
+            found.append(NO_DIRECTORY)
+        elif self.disk_limit and free < self._disk_bound():
             found.append(LOW_DISK)
         if found != self._on:
-            _log.warning(
-                "alarms: %s (resident memory %d of %d octets, %d octets of disk free, limit %d)",
-                ", ".join(found) or "none",
-                resident,
-                self.memory_limit,
-                free,
-                self.disk_limit,
-            )
             self._on = found
+            self._report(resident, free)
         return found
 
     def close(self) -> None:
         if self._statm >= 0:
             os.close(self._statm)
+
+    def _settled_resident(self) -> int:
+        """`resident`, after what nobody needs was let go of if there is much."""
+        resident = self.resident()
+        if resident > self._memory_bound():
+            # What was freed may still be the allocator's: only memory in use is a reason for an alarm.
+            if self._give_back is not None:
+                self._give_back()
+            _trim()
+            resident = self.resident()
+        return resident
+
+    def _free(self) -> int:
+        """Octets that are free for the data; -1 if the directory is not there, or another one is."""
+        try:
+            stat = os.statvfs(self._directory)
+        except OSError:
+            return -1
+        return stat.f_bavail * stat.f_frsize if self._place.kept else -1
+
+    def _memory_bound(self) -> int:
+        limit = self.memory_limit
+        return limit - limit * MARGIN // 100 if LOW_MEMORY in self._on else limit
+
+    def _disk_bound(self) -> int:
+        limit = self.disk_limit
+        return limit + limit * MARGIN // 100 if LOW_DISK in self._on else limit
+
+    def _report(self, resident: int, free: int) -> None:
+        _log.warning(
+            "alarms: %s (resident memory %d of %d octets, %s of disk free, limit %d)",
+            ", ".join(self._on) or "none",
+            resident,
+            self.memory_limit,
+            f"{free} octets" if free >= 0 else f"{self._directory} not found, no octets",
+            self.disk_limit,
+        )

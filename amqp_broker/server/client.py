@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from amqp_broker.server.blocks import BodyBuffer
 from amqp_broker.session.connection import Connection
+from amqp_broker.store.errors import StoreError
 
 if TYPE_CHECKING:
     from amqp_broker.server.commits import Commits
@@ -78,7 +79,11 @@ class Client(asyncio.BufferedProtocol):
         if reader.large is not None:
             due = reader.body_due()
             if due > 0:
-                self._room = self._body.room(due)
+                try:
+                    self._room = self._body.room(due)
+                except MemoryError:
+                    # There may be enough for the pieces.
+                    self._room = None
                 return _OCTETS[:due] if self._room is None else self._room
         elif reader.large_before:
             return _FIRST_OCTETS
@@ -99,6 +104,12 @@ class Client(asyncio.BufferedProtocol):
                 connection.receive_body(self._body.filled(room, nbytes), now)
             if connection.reader.large is None:
                 self._body.end()
+        except StoreError as error:
+            self._commits.give_up(error)
+            return
+        except MemoryError:
+            _log.error("%s: no memory for what it sent: closed", connection.name)
+            connection.crashed()
         except Exception:
             _log.exception("%s: internal error", connection.name)
             connection.crashed()
@@ -118,8 +129,10 @@ class Client(asyncio.BufferedProtocol):
         self._commits.timer.begin_turn()
         if not connection.finished:
             connection.close_reason = "client unexpectedly closed TCP connection"
-        connection.lost()
-        self._server.forget(self)
+        try:
+            connection.lost()
+        finally:
+            self._server.forget(self)
         self._commits.finish_turn()
 
     def pause_writing(self) -> None:
@@ -144,12 +157,17 @@ class Client(asyncio.BufferedProtocol):
         output = connection.output
         if output and not self._full:
             size = connection.output_size - connection.held_size
-            if len(output) == 1:
-                self.transport.write(output[0])
-            elif size < len(output) * JOIN:
-                self.transport.write(b"".join(output))
-            else:
-                self.transport.writelines(output[:])
+            try:
+                if len(output) == 1:
+                    self.transport.write(output[0])
+                elif size < len(output) * JOIN:
+                    self.transport.write(b"".join(output))
+                else:
+                    self.transport.writelines(output[:])
+            except MemoryError:
+                _log.error("%s: no memory to send it %d octets: closed", connection.name, size)
+                connection.end("no memory")
+                self.transport.abort()
             output.clear()
             self._commits.moved += size
             connection.sent(size, monotonic())

@@ -41,7 +41,7 @@ class Commits:
     moved: octets in and out since memory was looked at.
     held_back: clients that are not read from until there is room and no alarm.
 
-    failing: why nothing can be committed now, else None.
+    failing: why nothing can be committed now, else None. ending: no turn is finished any more.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Commits:
         self.clients: dict[Connection, Client] = {}
         self.held_back: list[Client] = []
         self.failing: str | None = None
+        self.ending = False
         self._uncommitted_max = limits.uncommitted_max
         self._carrier = carrier
         self._under_way: Batch | None = None
@@ -62,6 +63,7 @@ class Commits:
         self._unsent = anyio.Event()
         self._error: StoreError | None = None
         self._closing = False
+        self._seal_again: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
         self._deserted = asyncio.Event()
         self._turn_follows = False
@@ -73,6 +75,23 @@ class Commits:
 
     def finish_turn(self) -> None:
         """Next steps: `Client.flush` for each connection with output, `_commit` for the batch."""
+        if self.ending:
+            return
+        try:
+            self._finish_turn()
+        except StoreError as error:
+            self.give_up(error)
+
+    def give_up(self, error: StoreError) -> None:
+        """The store does not give back what a turn needs: end the broker, and let nothing of the turn leave it.
+
+        Half of it is in the current batch and in the output, of which neither is written: a start finds the turns
+        before it whole, and nothing of this one.
+        """
+        self.ending = True
+        self._end(error)
+
+    def _finish_turn(self) -> None:
         for connection in self.turn.settle():
             client = self.clients.get(connection)
             if client is not None:
@@ -80,7 +99,7 @@ class Commits:
         if self._under_way is None and not self.store.empty:
             if self.store.urgent or self._closing:
                 self._commit()
-            elif self._lazily is None:
+            elif self._lazily is None and self._seal_again is None:
                 self._lazily = asyncio.get_running_loop().call_later(LAZY, self._commit)
         self.timer.follow()
         if self.moved > MOVED:
@@ -126,6 +145,7 @@ class Commits:
                 tasks.cancel_scope.cancel()
         finally:
             loop.remove_reader(answers)
+            self.ending = True
         if self._error is not None:
             raise self._error
 
@@ -149,9 +169,15 @@ class Commits:
         if self._lazily is not None:
             self._lazily.cancel()
             self._lazily = None
-        if self._under_way is not None:
+        if self._under_way is not None or self.ending:
             return
-        batch = self.store.seal(closing=self._closing)
+        try:
+            batch = self.store.seal(closing=self._closing)
+        except StoreError as error:
+            self._cannot_seal(error)
+            return
+        if batch is None or not batch.payload:
+            self._note_success()
         if batch is None:
             if self._closing:
                 self._ended.set()
@@ -201,9 +227,7 @@ class Commits:
             except StoreError as error:
                 self._failed(batch, error)
                 continue
-            if self.failing is not None:
-                _log.warning("the store can write again")
-                self.failing = None
+            self._note_success()
             self._under_way = None
             self.store.committed(batch.number)
             self.finish_turn()
@@ -216,10 +240,36 @@ class Commits:
         if self._closing:
             self._end(error)
             return
-        if self.failing is None:
-            _log.error("%s; publishers are blocked, trying again every %g s", error, RETRY)
-        self.failing = STORE_FAILS
+        self._note_failure(error)
         asyncio.get_running_loop().call_later(RETRY, self._send, batch)
+
+    def _cannot_seal(self, error: StoreError) -> None:
+        """There is no memory to put a batch together: it goes on gathering until there is."""
+        if self._closing:
+            self._end(error)
+            return
+        self._note_failure(error)
+        if self._seal_again is None:
+            self._seal_again = asyncio.get_running_loop().call_later(RETRY, self._try_to_seal)
+
+    def _try_to_seal(self) -> None:
+        self._seal_again = None
+        self._commit()
+
+    def _note_failure(self, error: StoreError) -> None:
+        if self.failing is None:
+            _log.error(
+                "%s; publishers are blocked, %d octets wait, trying again every %g s",
+                error,
+                self.store.pending_bytes,
+                RETRY,
+            )
+        self.failing = STORE_FAILS
+
+    def _note_success(self) -> None:
+        if self.failing is not None:
+            _log.warning("the store can write again; %d octets wait for it", self.store.pending_bytes)
+            self.failing = None
 
     def _end(self, error: StoreError) -> None:
         if self._error is None:

@@ -36,3 +36,5 @@ def set_up_logging(log: Log) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(_LEVELS[log.level])
     logger.propagate = False
+    # Where the log cannot be written, nothing else can be said about that either.
+    logging.raiseExceptions = False

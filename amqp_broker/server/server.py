@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
 import sys
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
 from amqp_broker.broker.broker import Broker, Recovered
 from amqp_broker.config import Config
 from amqp_broker.definitions import InvalidDefinitions
+from amqp_broker.server.admission import Admission, raise_descriptor_limit
 from amqp_broker.server.alarms import Watch
 from amqp_broker.server.blocks import Blocks
 from amqp_broker.server.client import Client
@@ -30,6 +32,7 @@ from amqp_broker.server.wakefulness import Wakefulness
 from amqp_broker.session.connection import Connection
 from amqp_broker.session.settings import Turn
 from amqp_broker.store.carrier import Carrier
+from amqp_broker.store.errors import StoreError
 from amqp_broker.store.journal import JournalStore
 from amqp_broker.store.open import DataDirectory, open_data_directory
 from amqp_broker.store.process import ProcessCarrier
@@ -44,6 +47,7 @@ LINGER: Final = 3.0
 SHUTDOWN_PATIENCE: Final = 4.0
 # Congestion control for peers on this machine, where no packet is lost: any user may choose it on any Linux.
 UNPACED: Final = b"reno"
+NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
 class Server:
@@ -66,6 +70,8 @@ class Server:
         self._garbage = Garbage()
         self.blocks = Blocks()
         self.wakefulness = Wakefulness(config.listeners.busy_wait / 1_000_000)
+        self._admission = Admission(config.limits.connection_max)
+        self._spill_failure = ""
         self._ended_in_order = False
         self._watch = Watch(self._directory.path, config.limits, self.blocks.give_up_all)
 
@@ -143,6 +149,8 @@ class Server:
 
     async def listen(self) -> None:
         """Accept connections from now on."""
+        raise_descriptor_limit()
+        asyncio.get_running_loop().set_exception_handler(self._failed_callback)
         for listener in self._listeners:
             await listener.start_serving()
 
@@ -183,16 +191,15 @@ class Server:
 
     def admit(self, client: Client) -> Connection | None:
         """A session for a new client; None if there are too many already, or it is gone again."""
-        limit = self.config.limits.connection_max
-        if limit and len(self._commits.clients) >= limit:
-            _log.warning("refused a connection: there are %d already", limit)
-            return None
         peer = client.transport.get_extra_info("peername")
         here = client.transport.get_extra_info("sockname")
         if not peer or not here:
             return None
+        raw = client.transport.get_extra_info("socket")
+        if not self._admission.admits(len(self._commits.clients), raw.fileno(), monotonic()):
+            return None
         from_loopback = _is_loopback(peer)
-        self._tune_socket(client.transport.get_extra_info("socket"), from_loopback)
+        self._tune_socket(raw, from_loopback)
         name = f"{_address_text(peer)} -> {_address_text(here)}"
         _log.info("accepted connection %s", name)
         connection = Connection(self.broker, self._settings, self._turn, name, from_loopback, monotonic())
@@ -217,22 +224,56 @@ class Server:
         else:
             _log.info("closed connection %s", connection.name)
 
+    def _failed_callback(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback of the event loop raised, or the loop has something to say."""
+        error = context.get("exception")
+        if isinstance(error, StoreError):
+            self._commits.give_up(error)
+        elif isinstance(error, OSError) and error.errno in NO_DESCRIPTOR:
+            self._admission.none_left(error, monotonic())
+        elif isinstance(error, MemoryError):
+            _log.error("no memory: %s", context["message"])
+        else:
+            _log.error("%s", context["message"], exc_info=error)
+
     async def _keep_time(self) -> None:
         """Let time pass for the sessions, and watch memory and disk."""
         while True:
             await anyio.sleep(TICK)
-            self._check_alarms()
-            self._garbage.collect_if_due()
-            now = self._commits.timer.begin_turn()
-            self.blocks.give_up_idle(now)
-            self._commits.memory.relieve()
-            for client in self.clients:
-                client.connection.tick(now)
-                if client.connection.finished:
-                    client.finished_at = client.finished_at or now
-                    if now - client.finished_at > LINGER:
-                        client.transport.abort()
-            self._commits.finish_turn()
+            try:
+                self._tick()
+            except StoreError as error:
+                self._commits.give_up(error)
+                return
+
+    def _tick(self) -> None:
+        self._check_alarms()
+        self._garbage.collect_if_due()
+        now = self._commits.timer.begin_turn()
+        self.blocks.give_up_idle(now)
+        self._admission.tick(now)
+        self._commits.memory.relieve()
+        self._report_spill()
+        for client in self.clients:
+            client.connection.tick(now)
+            if client.connection.finished:
+                client.finished_at = client.finished_at or now
+                if now - client.finished_at > LINGER:
+                    client.transport.abort()
+        self._commits.finish_turn()
+
+    def _report_spill(self) -> None:
+        failure = self.store.spill_failure
+        if failure and not self._spill_failure:
+            _log.warning(
+                "messages cannot leave memory: %s (resident memory %d octets, publishers are blocked at %d)",
+                failure,
+                self._watch.resident(),
+                self._watch.memory_limit,
+            )
+        elif self._spill_failure and not failure:
+            _log.warning("messages can leave memory again")
+        self._spill_failure = failure
 
     def _check_alarms(self) -> None:
         reasons = self._watch.reasons()

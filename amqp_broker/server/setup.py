@@ -55,6 +55,7 @@ def session_settings(config: Config) -> SessionSettings:
     settings.heartbeat = protocol.heartbeat
     settings.handshake_timeout = protocol.handshake_timeout
     settings.max_message_size = protocol.max_message_size
+    settings.ignore_deaths = protocol.x_death_from_clients == "ignore"
     settings.consumer_max = limits.consumer_max_per_channel
     settings.consumer_timeout = limits.consumer_timeout
     settings.high_water = limits.output_high_watermark

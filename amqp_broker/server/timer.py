@@ -24,6 +24,8 @@ class Timer:
         self._finish_turn = finish_turn
         self._handle: asyncio.TimerHandle | None = None
         self._set_for = 0
+        # It runs as soon as the event loop comes to it.
+        self._soon = False
 
     def begin_turn(self) -> float:
         """Set the broker's clock; returns the monotonic time in seconds, for deadlines of sessions."""
@@ -33,13 +35,18 @@ class Timer:
     def follow(self) -> None:
         """See to it that what falls due next is done in time; called at the end of a turn."""
         due = self._timetable.next_due
+        is_due = 0 < due <= self._timetable.clock.milliseconds
+        if self._soon and is_due:
+            # Set again at the end of each turn, it would never run while turns follow each other.
+            return
         # A clock that was put forward may have made it due before the timer thinks so.
-        if due == self._set_for and not 0 < due <= self._timetable.clock.milliseconds:
+        if due == self._set_for and not is_due:
             return
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
         self._set_for = due
+        self._soon = is_due
         if due:
             delay = max(0.0, (due - time_ns() / NANOSECONDS) / 1000)
             self._handle = asyncio.get_running_loop().call_later(delay, self._run)
@@ -47,6 +54,7 @@ class Timer:
     def _run(self) -> None:
         self._handle = None
         self._set_for = 0
+        self._soon = False
         self.begin_turn()
         self._timetable.run_due()
         self._finish_turn()

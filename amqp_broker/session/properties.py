@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from amqp_broker.broker.dead_letters import DEATHS
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.content.header import (
     DELIVERY_MODE,
@@ -28,17 +29,20 @@ if TYPE_CHECKING:
 
 DELIVERY_COUNT: Final = "x-delivery-count"
 REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"
+# The tag of users who may publish with anybody's user-id.
+IMPERSONATOR: Final = "impersonator"
 LONGEST_EXPIRATION: Final = 315_360_000_000
 _REPLY_OCTETS: Final = REPLY_QUEUE.encode()
 _REPLY_PROPERTY: Final = bytes((len(_REPLY_OCTETS),)) + _REPLY_OCTETS
 _CHECKED: Final = EXPIRATION | USER_ID
 _CC: Final = b"\x02CC"
 _BCC: Final = b"\x03BCC"
+_DEATHS: Final = b"\x07x-death"
 # Headers with the delivery counts that were written into them.
 _COUNTED: Final = Rewritten()
 
 
-def concerns(header: ContentHeader) -> bool:
+def concerns(channel: Channel, header: ContentHeader) -> bool:
     """Whether `checked` or `further_keys` may have something to do."""
     flags = header.flags
     if flags & _CHECKED:
@@ -48,21 +52,27 @@ def concerns(header: ContentHeader) -> bool:
         return True
     if flags & REPLY_TO and _REPLY_PROPERTY in header.payload:
         return True
-    return flags & HEADERS != 0 and (_CC in header.payload or _BCC in header.payload)
+    if not flags & HEADERS:
+        return False
+    if _CC in header.payload or _BCC in header.payload:
+        return True
+    return channel.connection.settings.ignore_deaths and _DEATHS in header.payload
 
 
 def checked(channel: Channel, header: ContentHeader) -> ContentHeader:
     """The header to go on with. Raises SoftError 406 for a property that will not do.
 
-    user-id must be the user's own name, expiration a number; a reply-to that asks for direct replies becomes the
-    address of the channel's reply consumer.
+    user-id must be the user's own name, unless it may speak for others; expiration a number; a reply-to that asks for
+    direct replies becomes the address of the channel's reply consumer. Deaths that a client tells of are left out if
+    they are to be ignored.
     """
     user_id = header.user_id()
-    if user_id is not None and user_id.decode("utf-8", "surrogateescape") != channel.user.name:
+    if user_id is not None:
         claimed = user_id.decode("utf-8", "surrogateescape")
-        raise precondition_failed(
-            f"user_id property set to '{claimed}' but authenticated user was '{channel.user.name}'"
-        )
+        if claimed != channel.user.name and IMPERSONATOR not in channel.user.tags:
+            raise precondition_failed(
+                f"user_id property set to '{claimed}' but authenticated user was '{channel.user.name}'"
+            )
     if header.expiration is not None:
         problem = expiration_problem(header.expiration)
         if problem is not None:
@@ -74,6 +84,8 @@ def checked(channel: Channel, header: ContentHeader) -> ContentHeader:
         if channel.reply_queue is None:
             raise precondition_failed("fast reply consumer does not exist")
         header = rebuilt(header, {REPLY_TO: channel.reply_queue.name.encode()})
+    if channel.connection.settings.ignore_deaths:
+        header = _without_header(header, DEATHS, _DEATHS)
     return header
 
 
@@ -115,10 +127,15 @@ def further_keys(header: ContentHeader) -> list[str]:
 
 def visible(header: ContentHeader) -> ContentHeader:
     """What clients get to see of a header: everything but BCC, which stays with the message for its later routes."""
-    if not header.flags & HEADERS or _BCC not in header.payload or "BCC" not in header.headers():
+    return _without_header(header, "BCC", _BCC)
+
+
+def _without_header(header: ContentHeader, name: str, octets: bytes) -> ContentHeader:
+    """Itself if it has none of that name. octets: the name as it stands in a table, with its length."""
+    if not header.flags & HEADERS or octets not in header.payload or name not in header.headers():
         return header
     headers = dict(header.headers())
-    del headers["BCC"]
+    del headers[name]
     return with_headers(header, headers)
 
 

@@ -57,7 +57,7 @@ def publish(  # noqa: C901  the hot path stands in one place
     durable = known.durable
     if header is known.plain_header:
         pass
-    elif not concerns(header):
+    elif not concerns(channel, header):
         known.plain_header = header
     else:
         received = header

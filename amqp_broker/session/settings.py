@@ -17,6 +17,7 @@ class SessionSettings:
     max_message_size, high_water, low_water: octets.
     high_water: a connection with more unsent output than this gets no more deliveries until it is below
     low_water. channel_max: the highest channel number. consumer_max: consumers on a channel, 0 for any number.
+    ignore_deaths: take the header x-death out of what clients publish.
     """
 
     __slots__ = (
@@ -28,6 +29,7 @@ class SessionSettings:
         "handshake_timeout",
         "heartbeat",
         "high_water",
+        "ignore_deaths",
         "loopback_users",
         "low_water",
         "max_message_size",
@@ -45,6 +47,7 @@ class SessionSettings:
         self.handshake_timeout: float = 10.0
         self.close_timeout: float = 3.0
         self.max_message_size: int = 134217728
+        self.ignore_deaths: bool = False
         self.consumer_max: int = 0
         self.consumer_timeout: float = 1800.0
         self.high_water: int = 1 << 20

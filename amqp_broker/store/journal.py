@@ -18,6 +18,7 @@ from amqp_broker.broker.ports import LEVEL_SHIFT, Definition, StoredEntry, Store
 from amqp_broker.store import records
 from amqp_broker.store.batch import Batch, BatchStore
 from amqp_broker.store.definitions import definition_key, encode_definition
+from amqp_broker.store.errors import StoreError
 
 if TYPE_CHECKING:
     from amqp_broker.broker.message import Message, QueueEntry
@@ -29,13 +30,16 @@ QUEUE_ID_STEP: Final = 1000
 MANY_UNREAD: Final = 1000
 # What a message takes in memory besides its body, in octets, roughly.
 OBJECTS: Final = 450
+# Octets of a batch that are sure to be there.
+MUCH: Final = 1 << 20
 _MARSHAL_VERSION: Final = 2
 
 
 class JournalStore(BatchStore):
     """A `Store` over the LMDB environment that `reader` reads and some carrier's writer writes.
 
-    spill: for what memory has no room for; without one it stays there.
+    spill: for what memory has no room for; without one it stays there. spill_failure: why nothing was taken there
+    when it was tried last, "" if it was.
     A batch that a carrier failed to commit has to be offered to it again before any later one.
     """
 
@@ -59,12 +63,14 @@ class JournalStore(BatchStore):
         "_sealed_number",
         "_spill",
         "_unread",
+        "spill_failure",
     )
 
     def __init__(self, reader: Reader, spill: Spill | None = None) -> None:
         super().__init__()
         self._reader: Reader = reader
         self._spill: Spill | None = spill
+        self.spill_failure: str = ""
         # What the log's number is after each batch that `read` may not find yet, and that batch's number.
         self._unread: deque[tuple[int, int]] = deque()
         self._sealed_number: int = 0
@@ -158,10 +164,13 @@ class JournalStore(BatchStore):
         if self._spill is None:
             return 0
         try:
-            return self._spill.write(marshal.dumps(values, _MARSHAL_VERSION))
-        except OSError:
+            ticket = self._spill.write(marshal.dumps(values, _MARSHAL_VERSION))
+        except OSError as error:
             # Then it stays in memory, where the alarms see it.
+            self.spill_failure = error.strerror or repr(error)
             return 0
+        self.spill_failure = ""
+        return ticket
 
     def unspill(self, ticket: int) -> list[object]:
         assert self._spill is not None
@@ -229,6 +238,7 @@ class JournalStore(BatchStore):
     def seal(self, closing: bool = False) -> Batch | None:
         if self.empty and not (closing and self._marks):
             return None
+        self._check_memory()
         sections = self._definition_sections()
         self._delete_sections(sections)
         self._put_sections(sections)
@@ -247,6 +257,15 @@ class JournalStore(BatchStore):
             if len(self._unread) % MANY_UNREAD == 0:
                 self.readable()
         return batch
+
+    def _check_memory(self) -> None:
+        """Raises StoreError if a large batch cannot be put together, while nothing has changed yet."""
+        size = self._held_now + (self._held_now >> 3)
+        if size > MUCH:
+            try:
+                bytes(size)
+            except MemoryError:
+                raise StoreError(self._reader.path, f"no memory for a batch of {size} octets") from None
 
     def settle(self, batch: Batch) -> None:
         self._release(batch.released)

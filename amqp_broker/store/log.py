@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.place import Place
 from amqp_broker.store.writer import Writer
 
 # crc32 of what follows, batch number, size of the payload
@@ -166,6 +167,9 @@ class LoggedWriter:
             except BaseException:
                 self._log.close()
                 raise
+        self._places = [writer.place]
+        if logged:
+            self._places.append(Place(path))
 
     @property
     def behind(self) -> bool:
@@ -185,6 +189,8 @@ class LoggedWriter:
 
         Raises StoreError if they are not, and StoreDied; see `Writer.apply`.
         """
+        for place in self._places:
+            place.check()
         size = sum(map(len, payloads)) + len(payloads) * RECORD.size
         log = self._log
         if log is None or not self._logged or size > log.size // _LARGEST:

@@ -90,10 +90,10 @@ class Inbox:
         return count > 0
 
 
-def _complain(error: StoreError) -> None:
+def _complain(text: str) -> None:
     # Nobody waits for an answer here, and where the disk is full, so may be the log.
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{text}\n")
 
 
 def _read(descriptor: int, buffer: memoryview) -> int:
@@ -112,39 +112,55 @@ def serve(descriptor: int, writer: LoggedWriter) -> None:
     poll.register(descriptor, select.POLLIN)
     failed = 0
     released: list[int] = []
+    pauses = Pauses(writer, poll)
     try:
         while True:
             if not failed:
-                released += _use_pause(writer, poll)
+                released += pauses.use()
             requests = inbox.receive()
             if not requests:
                 break
             failed = _apply(descriptor, writer, requests, failed, released)
         writer.follow()
     except StoreError as error:
-        _complain(error)
+        _complain(str(error))
+    except MemoryError:
+        # In the middle of anything. The broker stops, and a start takes over what the log has.
+        _complain("no memory left to write the store with")
 
 
-def _use_pause(writer: LoggedWriter, poll: select.poll) -> list[int]:
-    """While nothing is asked for: tidy, and bring LMDB up to the log. Returns released store ids.
+class Pauses:
+    """What is done while nothing is asked for: tidying, and bringing LMDB up to the log."""
 
-    Tidying does not wait for a pause, which may never come. What cannot be done now is left for the next time, or
-    for a batch to complain of. Raises StoreDied.
-    """
-    released: list[int] = []
-    try:
-        while (writer.untidy or writer.behind) and not poll.poll(0):
-            if writer.untidy:
-                writer.tidy()
-            elif poll.poll(PAUSE):
-                break
-            else:
-                released += writer.follow()
-    except StoreDied:
-        raise
-    except StoreError as error:
-        _complain(error)
-    return released
+    def __init__(self, writer: LoggedWriter, poll: select.poll) -> None:
+        self._writer = writer
+        self._poll = poll
+        self._complained = False
+
+    def use(self) -> list[int]:
+        """Use the pause there is, if any. Returns released store ids.
+
+        Tidying does not wait for a pause, which may never come. What cannot be done now is left for the next time, or
+        for a batch to complain of; here it is said once until it can. Raises StoreDied.
+        """
+        writer, poll = self._writer, self._poll
+        released: list[int] = []
+        try:
+            while (writer.untidy or writer.behind) and not poll.poll(0):
+                if writer.untidy:
+                    writer.tidy()
+                elif poll.poll(PAUSE):
+                    break
+                else:
+                    released += writer.follow()
+                self._complained = False
+        except StoreDied:
+            raise
+        except StoreError as error:
+            if not self._complained:
+                _complain(str(error))
+            self._complained = True
+        return released
 
 
 def refuse(descriptor: int, error: StoreError) -> None:

@@ -74,7 +74,8 @@ class DataDirectory:
         """Give the directory up; the writer must have ended. in_order: all there was to write is written."""
         self.environment.close()
         if in_order:
-            with contextlib.suppress(FileNotFoundError):
+            # In a directory that became read-only the mark stays, as after a crash.
+            with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self.path, _RUNNING))
         if self._store_lock >= 0:
             os.close(self._store_lock)

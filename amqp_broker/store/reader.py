@@ -16,7 +16,9 @@ import lmdb
 from amqp_broker.broker.ports import Definition, StoredEntry, StoredLane, StoredQueue
 from amqp_broker.store import records
 from amqp_broker.store.definitions import decode_definition
+from amqp_broker.store.environment import data_file
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.place import Place
 
 READ_BYTES: Final = 4 << 20
 # Octets that are read until the environment is opened anew, and those of a row besides its body, roughly.
@@ -47,6 +49,7 @@ class Found:
 class Reader:
     """Reads an LMDB environment that has the databases of this schema version.
 
+    path: the data directory.
     resizing: held by whoever changes the size of this process's map, which LMDB forbids while anyone reads.
     reopen: opens the environment anew, None where this process has it open for others as well. Pages of the map that
     were read stay resident for as long as it is open, so that a reader of much would seem to hold all of it.
@@ -59,9 +62,11 @@ class Reader:
         resizing: threading.Lock,
         reopen: Callable[[], lmdb.Environment] | None = None,
     ) -> None:
-        self._path = path
+        self.path = path
         self._resizing = resizing
         self._reopen = reopen
+        # Without its name the file could not be opened anew.
+        self._place = Place(data_file(path))
         self._octets_read = 0
         self._use(environment)
 
@@ -95,7 +100,7 @@ class Reader:
         """As `Store.read`. Raises StoreError."""
         with self._resizing:
             try:
-                if self._octets_read > REOPEN and self._reopen is not None:
+                if self._octets_read > REOPEN and self._reopen is not None and self._place.kept:
                     self._octets_read = 0
                     self.environment.close()
                     self._use(self._reopen())
@@ -123,7 +128,7 @@ class Reader:
             return self.environment.begin(buffers=True)
 
     def _failure(self, error: Exception) -> StoreError:
-        return StoreError(self._path, f"cannot read the store: {error}", getattr(error, "code", 0))
+        return StoreError(self.path, f"cannot read the store: {error}", getattr(error, "code", 0))
 
     def _scan_meta(self, txn: lmdb.Transaction[memoryview], found: Found) -> None:
         limit = txn.get(records.QUEUE_ID_KEY, db=self._meta)

@@ -13,7 +13,7 @@ from typing import Final
 
 from amqp_broker.store.errors import StoreError
 
-SLOT: Final = 16 << 10
+SLOT: Final = 4 << 10
 _LARGE: Final = 512 << 10
 
 

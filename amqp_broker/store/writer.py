@@ -8,14 +8,18 @@ thread.
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, TypeAlias
 
 import lmdb
 
 from amqp_broker.store import records
+from amqp_broker.store.environment import data_file
 from amqp_broker.store.errors import StoreDied, StoreError
+from amqp_broker.store.place import Place
 
 RANGE_STEP: Final = 5000
 _GROWTH: Final = 2
@@ -43,6 +47,7 @@ class Writer:
     """Owns every write transaction of an environment.
 
     resizing: held while this process's map changes its size, which LMDB forbids while anyone reads.
+    place: of the file.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Writer:
         self._path = path
         self._resizing = resizing or nullcontext()
         self._databases = Databases(environment)
+        self.place: Final = Place(data_file(path))
         # Store ids whose references `tidy` removed and which nobody was told about yet.
         self._released: list[int] = []
         # First and last seqs by queue id, see `begin_telling`.
@@ -149,15 +155,24 @@ class Writer:
     def _grow(self) -> None:
         size = self._environment.info()["map_size"]
         try:
+            # LMDB lets go of the map that it has before it asks for another, and cannot go on without one.
+            mmap.mmap(-1, size * (_GROWTH - 1), prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE).close()
             with self._resizing:
                 self._environment.set_mapsize(size * _GROWTH)
         except lmdb.Error as error:
-            raise StoreError(
-                self._path, f"the map of {size} bytes is full and cannot grow: {error}"
-            ) from error
+            cause = f"the map of {size} bytes is full and cannot grow: {error}"
+            raise StoreDied(self._path, cause) from error
+        except OSError as error:
+            cause = f"the map of {size} bytes is full and cannot grow: {error.strerror}"
+            raise StoreError(self._path, cause, error.errno or 0) from error
 
     def _failure(self, error: lmdb.Error) -> StoreError:
-        return StoreError(self._path, f"cannot write the store: {error}", getattr(error, "code", 0))
+        cause = f"cannot write the store: {error}"
+        with suppress(OSError):
+            # A disk without room is an I/O error to LMDB.
+            stat = os.statvfs(self._path)
+            cause += f" ({stat.f_bavail * stat.f_frsize} octets of disk free)"
+        return StoreError(self._path, cause, getattr(error, "code", 0))
 
 
 class _Gain:

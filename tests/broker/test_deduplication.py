@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amqp_broker.broker.deduplication import Present
 from amqp_broker.broker.features import NO_LIMIT, Deduplication, QueueFeatures
+from amqp_broker.broker.message import QueueEntry
+from amqp_broker.broker.outstanding import take_message_away
 from amqp_broker.broker.policy import new_policy
 from amqp_broker.broker.queue import REFUSED, TAKEN, Queue
 from amqp_broker.content.table import table_of
@@ -230,6 +233,113 @@ def test_a_queue_that_begins_to_deduplicate_looks_at_what_it_has(house: House) -
     queue.apply(features)
     send(queue, b"3", "a")
     assert bodies_in(queue) == [b"1"]
+
+
+def given_out(house: House, queue: Queue) -> QueueEntry:
+    """The head, outstanding on a channel of its own."""
+    entry = queue.get()
+    assert entry is not None
+    house.vhost.unsettled[object()] = {1: entry}
+    return entry
+
+
+def deduplicated(house: House) -> Present:
+    """The policy is there from now on; what the queue knows."""
+    set_policy(house, message_deduplication=True)
+    seen = house.vhost.queues["q"].seen
+    assert isinstance(seen, Present)
+    return seen
+
+
+def test_a_value_that_several_messages_had_already_is_known_until_the_last_has_left(house: House) -> None:
+    queue = house.queue()
+    for body in (b"1", b"2", b"3"):
+        send(queue, body, "a")
+    seen = deduplicated(house)
+    for _ in range(3):
+        send(queue, b"duplicate", "a")
+        entry = queue.get()
+        assert entry is not None
+        queue.settle(entry)
+    assert (queue.ready_count(), len(seen)) == (0, 0)
+    send(queue, b"4", "a")
+    assert bodies_in(queue) == [b"4"]
+
+
+@pytest.mark.parametrize("how", ["settled", "rejected", "back"])
+def test_what_was_out_when_a_policy_came_is_known_until_it_has_left(house: House, how: str) -> None:
+    queue = house.queue()
+    send(queue, b"1", "a")
+    entry = given_out(house, queue)
+    send(queue, b"2", "b")
+    others = house.queue("other")
+    send(others, b"other", "c")
+    given_out(house, others)
+    seen = deduplicated(house)
+    assert len(seen) == 2
+    send(queue, b"duplicate", "a")
+    send(queue, b"3", "c")
+    if how == "back":
+        queue.requeue([entry])
+    else:
+        (queue.settle if how == "settled" else queue.reject)(entry)
+    send(queue, b"4", "a")
+    assert bodies_in(queue) == ([b"1", b"2", b"3"] if how == "back" else [b"2", b"3", b"4"])
+    assert len(seen) == 0
+
+
+def test_what_waited_for_its_next_try_when_a_policy_came_is_known(house: House) -> None:
+    queue = house.queue(delayed_retry_type="all", delayed_retry_min=100)
+    send(queue, b"1", "a")
+    queue.requeue([given_out(house, queue)], failed=True)
+    seen = deduplicated(house)
+    send(queue, b"duplicate", "a")
+    house.pass_time(1000)
+    assert bodies_in(queue) == [b"1"]
+    assert len(seen) == 0
+
+
+@pytest.mark.parametrize("how", ["settled", "rejected", "waiting"])
+def test_a_message_that_has_left_memory_is_known_when_a_policy_comes(house: House, how: str) -> None:
+    queue = house.durable(delayed_retry_type="all", delayed_retry_min=100)
+    bodies = [b"%d" % number for number in range(300)]
+    for body in bodies:
+        send(queue, body, body.decode())
+    house.store.commit()
+    out = [given_out(house, queue) for _ in bodies]
+    assert all(take_message_away(entry, house.store.readable()) for entry in out)
+    if how == "waiting":
+        house.vhost.unsettled.clear()
+        queue.requeue(out, failed=True)
+    seen = deduplicated(house)
+    assert len(seen) == len(bodies)
+    assert not any(take_message_away(entry, house.store.readable()) for entry in out)
+    for body in bodies:
+        send(queue, b"duplicate", body.decode())
+    assert queue.ready_count() == 0
+    if how == "waiting":
+        house.pass_time(1000)
+        assert bodies_in(queue) == bodies
+    else:
+        for entry in out:
+            (queue.settle if how == "settled" else queue.reject)(entry)
+    assert len(seen) == 0
+
+
+@pytest.mark.parametrize("remembers", [{"cache_size": 3}, {"cache_ttl": 1000}])
+def test_a_memory_of_its_own_knows_what_was_out_as_older_than_what_was_ready(
+    house: House, remembers: dict[str, Any]
+) -> None:
+    queue = house.durable()
+    for number in range(4):
+        send(queue, b"%d" % number, number)
+    given_out(house, queue)
+    given_out(house, queue)
+    set_policy(house, message_deduplication=True, **remembers)
+    for number in (3, 2, 1, 0):
+        send(queue, b"again", number)
+    again = [b"again"] if "cache_size" in remembers else []
+    assert bodies_in(queue) == [b"2", b"3", *again]
 
 
 LASTING = [{"cache_size": 5000}, {"cache_ttl": 1000}]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from amqp_broker.broker.features import QueueFeatures
+from amqp_broker.broker.mortal import AT_ONCE
 from tests.broker.house import House, made, recount
 from tests.broker.taker import Taker, bodies_in, drain, publish
 
@@ -154,6 +155,175 @@ def test_purging_forgets_the_times(house: House) -> None:
     publish(queue, b"2")
     house.pass_time(60)
     assert queue.ready_count() == 1
+
+
+# -- many at once
+
+MANY = 5000
+TIMES: dict[str, Any] = {"message_ttl": 100, "dead_letter_exchange": "", "dead_letter_routing_key": "dead"}
+DEAD = [b"%d" % number for number in range(MANY)]
+
+
+class Burst:
+    """A queue whose first MANY messages have all expired just now, and those behind them have not."""
+
+    def __init__(self, house: House, *alive: bytes, **arguments: Any) -> None:
+        self.house = house
+        self.dead = house.queue("dead")
+        self.queue = house.queue(**{**TIMES, **arguments})
+        for body in DEAD:
+            self.queue.publish(made(body))
+        house.jump(50)
+        publish(self.queue, *alive)
+        house.jump(50)
+
+    def turn(self) -> int:
+        """One turn for what falls due; how many died in it."""
+        before = self.dead.ready_count()
+        self.house.timetable.run_due()
+        return self.dead.ready_count() - before
+
+    def turns(self) -> None:
+        """As many as are asked for now."""
+        while self.house.timetable.next_due and self.house.timetable.next_due <= self.house.now:
+            assert self.turn() <= AT_ONCE
+
+
+@pytest.mark.parametrize("paged", [False, True])
+@pytest.mark.parametrize("arguments", [{}, {"max_priority": 3}, {"queue_type": "quorum"}])
+def test_thousands_that_expired_go_in_portions_and_in_order(
+    house: House, arguments: dict[str, Any], paged: bool
+) -> None:
+    burst = Burst(house, b"alive", durable=True, **arguments)
+    if paged:
+        house.store.commit()
+        burst.queue.page_out(10, whole_runs=False)
+    assert [burst.turn() for _ in range(5)] == [AT_ONCE] * 5
+    burst.turns()
+    assert bodies_in(burst.dead) == DEAD
+    assert bodies_in(burst.queue) == [b"alive"]
+
+
+def test_a_get_drops_some_and_finds_nothing_until_the_rest_has_gone(house: House) -> None:
+    burst = Burst(house, b"alive")
+    assert [burst.queue.get() for _ in range(20)] == [None] * 20
+    assert burst.dead.ready_count() == AT_ONCE, "not so many again for each get of a turn"
+    assert burst.queue.ready_count() == MANY + 1 - AT_ONCE
+    burst.turns()
+    assert bodies_in(burst.queue) == [b"alive"]
+    assert bodies_in(burst.dead) == DEAD
+
+
+@pytest.mark.parametrize("room", [1, 2, 1 << 30])
+@pytest.mark.parametrize("no_ack", [False, True])
+def test_a_consumer_that_comes_waits_for_what_is_alive_behind_thousands_that_expired(
+    house: House, room: int, no_ack: bool
+) -> None:
+    burst = Burst(house, b"alive", b"too")
+    taker = Taker(burst.queue, room=room, no_ack=no_ack).start()
+    assert burst.dead.ready_count() == AT_ONCE
+    assert taker.bodies() == []
+    publish(burst.queue, b"later")
+    assert taker.bodies() == [], "nothing overtakes what came before it"
+    burst.turns()
+    expected = [b"alive", b"too", b"later"]
+    assert taker.bodies() == (expected if no_ack else expected[:room])
+    assert burst.queue.ready_count() == len(expected) - len(taker.bodies())
+    publish(burst.queue, b"last")
+    assert taker.bodies()[3:] == ([b"last"] if no_ack or room > 3 else [])
+    assert bodies_in(burst.dead) == DEAD
+
+
+def test_a_consumer_that_makes_room_waits_for_the_rest(house: House) -> None:
+    queue_and = Burst(house)
+    queue, dead = queue_and.queue, queue_and.dead
+    queue_and.turns()
+    queue.publish(made(b"held"))
+    taker = Taker(queue, room=1).start()
+    for body in DEAD:
+        queue.publish(made(body))
+    house.jump(100)
+    publish(queue, b"alive")
+    taker.settle(b"held")
+    assert dead.ready_count() == MANY + AT_ONCE
+    assert taker.bodies() == [b"held"]
+    queue_and.turns()
+    assert taker.bodies() == [b"held", b"alive"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_comes_back_before_thousands_that_expired_is_dropped_with_them_or_delivered(
+    house: House, waits: bool
+) -> None:
+    queue = house.queue(**TIMES)
+    dead = house.queue("dead")
+    queue.publish(made(b"over time"))
+    got = queue.get()
+    for body in DEAD:
+        queue.publish(made(body))
+    house.jump(100)
+    publish(queue, b"alive")
+    taker = Taker(queue, room=0).start()
+    assert got is not None
+    taker.room = 10
+    if waits:
+        taker.resume()
+    queue.requeue([got])
+    taker.resume()
+    assert dead.ready_count() == AT_ONCE
+    assert taker.bodies() == []
+    house.pass_time(0)
+    assert taker.bodies() == [b"alive"]
+    assert sorted(bodies_in(dead)) == sorted([b"over time", *DEAD])
+
+
+def test_what_is_alive_and_comes_back_to_an_overdue_queue_goes_before_the_rest(house: House) -> None:
+    queue = house.queue()
+    publish(queue, b"first")
+    got = queue.get()
+    for body in DEAD:
+        queue.publish(made(body, expiration=10))
+    house.jump(10)
+    taker = Taker(queue).start()
+    assert got is not None
+    queue.requeue([got])
+    house.timetable.run_due()
+    assert taker.bodies() == [b"first"]
+    house.pass_time(0)
+    assert queue.ready_count() == 0
+
+
+def test_what_is_more_urgent_is_delivered_in_the_next_turn(house: House) -> None:
+    queue = house.queue(max_priority=3)
+    for body in DEAD:
+        queue.publish(made(body, expiration=10, priority=1))
+    queue.publish(made(b"low", priority=0))
+    house.jump(10)
+    taker = Taker(queue).start()
+    queue.publish(made(b"high", priority=3))
+    assert taker.bodies() == []
+    house.timetable.run_due()
+    assert taker.bodies() == [b"high"]
+    house.pass_time(0)
+    assert taker.bodies() == [b"high", b"low"]
+
+
+def test_a_clock_that_is_set_back_does_not_leave_consumers_waiting(house: House) -> None:
+    burst = Burst(house, b"alive")
+    taker = Taker(burst.queue).start()
+    house.jump(-1000)
+    burst.turn()
+    assert len(taker.bodies()) == MANY + 1 - AT_ONCE
+
+
+def test_purging_an_overdue_queue_leaves_it_as_it_should_be(house: House) -> None:
+    burst = Burst(house, b"alive")
+    taker = Taker(burst.queue).start()
+    burst.queue.purge()
+    publish(burst.queue, b"1")
+    burst.turns()
+    publish(burst.queue, b"2")
+    assert taker.bodies() == [b"1", b"2"]
 
 
 # -- queues

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amqp_broker.broker.features import QueueFeatures
-from amqp_broker.broker.queue import AT_ONCE, REFUSED, TAKEN, Queue
+from amqp_broker.broker.mortal import AT_ONCE
+from amqp_broker.broker.queue import REFUSED, TAKEN, Queue
 from tests.broker.house import House, made, recount
 from tests.broker.ledger_store import LedgerStore
 from tests.broker.taker import Taker, bodies_in, drain, publish

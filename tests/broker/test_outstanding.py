@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from random import Random
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from amqp_broker.broker.memory import Memory
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.outstanding import PORTION
+from amqp_broker.broker.ports import StoredEntry
 from amqp_broker.broker.queue import Queue
 from tests.broker.house import House, made
 from tests.broker.test_paging import drain
@@ -35,6 +37,10 @@ class Channel:
             assert entry is not None
             self._tag += 1
             self.outstanding[self._tag] = entry
+
+    def skip(self, tags: int) -> None:
+        """So many deliveries came and went."""
+        self._tag += tags
 
     def entries(self) -> list[QueueEntry]:
         return sorted(self.outstanding.values(), key=lambda entry: entry.seq)
@@ -189,6 +195,64 @@ def test_a_message_that_the_store_lost_is_an_error(house: House) -> None:
     house.store.disk.entries[queue.store_id].clear()
     with pytest.raises(LookupError, match="of queue 'q' is not in the store any more"):
         queue.requeue(channel.entries())
+
+
+def test_a_quorum_queue_takes_them_back_in_any_order_quickly(house: House) -> None:
+    queue, channel = house.durable(queue_type="quorum"), Channel(house)
+    bodies = publish(queue, COUNT)
+    house.store.commit()
+    channel.get(queue, COUNT)
+    relieve(house)
+    reads = 0
+    read = house.store.read
+
+    def counted(queue_id: int, first_seq: int, limit: int) -> list[StoredEntry]:
+        nonlocal reads
+        reads += 1
+        found: list[StoredEntry] = read(queue_id, first_seq, limit)
+        return found
+
+    house.store.read = counted
+    queue.requeue(list(reversed(channel.entries())))
+    assert reads == 1
+    assert drain(queue) == list(reversed(bodies))
+
+
+def test_few_large_messages_leave_as_well(house: House) -> None:
+    queue, channel = house.durable(), Channel(house)
+    for _ in range(20):
+        queue.publish(made(bytes(100_000), persistent=True))
+    house.store.commit()
+    channel.get(queue, 20)
+    relieve(house, 1 << 20)
+    assert absent(channel) == 20
+
+
+def test_one_that_is_never_settled_does_not_hide_the_others(house: House) -> None:
+    queue, channel = house.durable(), Channel(house)
+    publish(queue, COUNT)
+    house.store.commit()
+    channel.get(queue)
+    channel.skip(20_000_000)
+    channel.get(queue, COUNT - 1)
+    started = time.process_time()
+    relieve(house)
+    assert absent(channel) == COUNT
+    assert time.process_time() - started < 0.5
+
+
+def test_what_waits_for_its_next_try_gives_up_its_message(house: House) -> None:
+    queue = house.durable(delayed_retry_type="all", delayed_retry_min=1000)
+    channel = Channel(house)
+    bodies = publish(queue, COUNT)
+    house.store.commit()
+    channel.get(queue, COUNT)
+    queue.requeue(channel.entries(), failed=True)
+    channel.outstanding.clear()
+    relieve(house)
+    assert all(entry.message is queue.absent for entry in queue.retries.entries())
+    house.pass_time(2000)
+    assert drain(queue) == bodies
 
 
 @pytest.mark.parametrize("seed", range(8))

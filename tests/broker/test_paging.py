@@ -10,7 +10,7 @@ from amqp_broker.broker.memory import Memory, weight
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.runs import RUN_LENGTH
-from tests.broker.house import House, headers_of, made
+from tests.broker.house import House, headers_of, made, recount
 from tests.broker.taker import Taker
 
 LARGE = 5000
@@ -246,6 +246,109 @@ def test_a_consumer_gets_what_is_away(house: House) -> None:
     queue.page_out(0, whole_runs=False)
     taker = Taker(queue, no_ack=True).start()
     assert [body for _, body, _ in taker.log] == bodies
+
+
+@pytest.mark.parametrize("purged", [True, False], ids=["purged", "drained"])
+def test_what_somebody_holds_is_safe_from_a_purge_of_what_lies_around_it(house: House, purged: bool) -> None:
+    queue = house.durable()
+    fill(queue, 600)
+    house.store.commit()
+    held = [queue.get() for _ in range(10)]
+    back = [entry for entry in held if entry is not None]
+    kept = back.pop(5)
+    queue.requeue(back)
+    house.store.commit()
+    queue.page_out(0, whole_runs=False)
+    if purged:
+        assert queue.purge() == 599
+    else:
+        assert len(drain(queue)) == 599
+    house.store.commit()
+    assert house.store.stored(queue.store_id) == [b"5"]
+    assert house.store.spilled == {}
+    queue.requeue([kept])
+    assert drain(queue) == [b"5"]
+
+
+def test_what_came_back_from_the_spill_is_not_taken_for_readable(house: House) -> None:
+    queue = house.durable()
+    house.store.lag = 5
+    bodies = fill(queue, 60, size=LARGE)
+    house.store.commit()
+    queue.page_out(0, whole_runs=False)
+    first = queue.get()
+    assert first is not None
+    queue.page_out(0, whole_runs=False)
+    assert drain(queue) == bodies[1:]
+
+
+def test_the_head_leaves_as_well_if_nothing_may_be_kept(house: House) -> None:
+    queue = house.queue()
+    bodies = fill(queue, 400, persistent=False)
+    queue.page_out(0, whole_runs=False)
+    assert queue.available()
+    assert len(queue.resident()) > 0
+    queue.page_out(0, whole_runs=False)
+    assert queue.resident() == []
+    assert drain(queue) == bodies
+
+
+def test_large_bodies_keep_to_the_limit(house: House) -> None:
+    queue = house.queue()
+    fill(queue, 300, persistent=False, size=100_000)
+    memory = Memory(house.broker, 2 << 20)
+    memory.relieve()
+    assert weight(queue) <= 2 << 20
+    assert queue.available()
+    memory.relieve()
+    assert weight(queue) <= 2 << 20
+
+
+def test_what_came_back_to_a_quorum_queue_pages_as_well(house: House) -> None:
+    queue = house.durable(queue_type="quorum")
+    bodies = fill(queue, 1500)
+    house.store.commit()
+    held = [entry for entry in (queue.get() for _ in range(1000)) if entry is not None]
+    held.reverse()
+    queue.requeue(held)
+    assert recount(queue) == (queue.ready_count(), queue.ready_bytes)
+    Memory(house.broker, 1).relieve()
+    assert (queue.away_count(), queue.resident()) == (1500, [])
+    assert recount(queue) == (queue.ready_count(), queue.ready_bytes)
+    assert drain(queue) == [*reversed(bodies[:1000]), *bodies[1000:]]
+
+
+def test_messages_that_the_store_has_lost_are_an_error_and_not_the_end(house: House) -> None:
+    queue = house.durable()
+    fill(queue, 300, size=LARGE)
+    house.store.commit()
+    queue.page_out(0, whole_runs=False)
+    house.store.disk.entries[queue.store_id].clear()
+    fill(queue, 3)
+    with pytest.raises(LookupError, match="300 messages are not in the store any more"):
+        queue.get()
+    assert (queue.ready_count(), queue.ready_bytes) == (3, 3)
+    assert drain(queue) == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"delivery_limit": 2}, {"queue_type": "quorum"}], ids=str)
+def test_a_killed_broker_counts_no_delivery_that_is_not_on_record(
+    house: House, arguments: dict[str, object]
+) -> None:
+    """Where none is counted, all are marked as redelivered, since any may have been."""
+    queue = house.durable(**arguments)
+    fill(queue, 3)
+    house.store.commit()
+    entry = queue.get()
+    assert entry is not None
+    # How far a queue was handed out is written when something else is.
+    fill(house.durable("other"), 1)
+    house.store.commit()
+    again = house.restarted(was_killed=True).vhost.queues["q"]
+    found = [again.get() for _ in range(3)]
+    assert [entry.deliveries for entry in found if entry is not None] == (
+        [1, 0, 0] if arguments else [1, 1, 1]
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))

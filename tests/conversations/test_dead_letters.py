@@ -13,6 +13,8 @@ from .codec import Table, Typed, encode_header, encode_value
 from .conftest import Connect, Names
 
 Declare = Callable[..., str]
+Differs = Callable[..., Any]
+LastDeath = Callable[..., dict[str, Typed]]
 
 
 def strings(*values: str) -> Typed:
@@ -50,6 +52,22 @@ def first_death(queue: str, reason: str, exchange: str = "") -> dict[str, Typed]
         "x-first-death-queue": Typed("S", queue),
         "x-first-death-reason": Typed("S", reason),
     }
+
+
+@pytest.fixture
+def last_death(differs_from_rabbitmq: Differs) -> LastDeath:
+    def last_death(queue: str, reason: str, exchange: str = "") -> dict[str, Typed]:
+        told = {
+            "x-last-death-exchange": Typed("S", exchange),
+            "x-last-death-queue": Typed("S", queue),
+            "x-last-death-reason": Typed("S", reason),
+        }
+        headers: dict[str, Typed] = differs_from_rabbitmq(
+            "the last death is told since 3.13", rabbitmq={}, ours=told
+        )
+        return headers
+
+    return last_death
 
 
 def deaths(message: Reply) -> list[Table]:
@@ -309,6 +327,7 @@ def test_the_headers_of_a_first_death_octet_by_octet(
     reject: Callable[[str], None],
     reason: str,
     expiration: str | None,
+    last_death: LastDeath,
 ) -> None:
     source = declare(dead, **KILLERS[reason])
     before = int(time.time())
@@ -321,7 +340,7 @@ def test_the_headers_of_a_first_death_octet_by_octet(
     assert moment.kind == "T"
     assert before <= moment.value <= time.time()
     entry = death(source, reason, moment=moment, expiration=expiration)
-    headers = {"x-death": Typed("A", [entry])} | first_death(source, reason)
+    headers = {"x-death": Typed("A", [entry])} | first_death(source, reason) | last_death(source, reason)
     assert message.header == encode_header(1, {"headers": headers})
     assert message.arguments | {"delivery_tag": 0} == {
         "delivery_tag": 0,
@@ -333,18 +352,18 @@ def test_the_headers_of_a_first_death_octet_by_octet(
 
 
 def test_the_headers_of_a_dead_letter_are_in_the_order_of_their_names(
-    channel: Channel, source: str, dead: str, reject: Callable[[str], None]
+    channel: Channel, source: str, dead: str, reject: Callable[[str], None], last_death: LastDeath
 ) -> None:
     mine = {"z": 1, "x-first-death-a": 2, "b": {"z": 1, "a": 2}, "A": None, "a": 4, "x-e": 5}
     channel.publish("m", routing_key=source, headers=mine)
     reject(source)
     headers = channel.arrival(dead).properties["headers"]
-    assert list(headers) == sorted([*mine, "x-death", *first_death("", "")])
+    assert list(headers) == sorted([*mine, "x-death", *first_death("", ""), *last_death("", "")])
     assert list(headers["b"].value) == ["z", "a"]
 
 
 def test_all_other_properties_stay(
-    channel: Channel, source: str, dead: str, reject: Callable[[str], None]
+    channel: Channel, source: str, dead: str, reject: Callable[[str], None], last_death: LastDeath
 ) -> None:
     properties: dict[str, Any] = {
         "content_type": "text/plain",
@@ -363,7 +382,7 @@ def test_all_other_properties_stay(
     channel.publish("m", routing_key=source, expiration="60000", **properties)
     reject(source)
     found = channel.arrival(dead).properties
-    assert found.pop("headers").keys() == {"x-death", *first_death("", "")}
+    assert found.pop("headers").keys() == {"x-death", *first_death("", ""), *last_death("", "")}
     assert found == properties
 
 
@@ -471,15 +490,21 @@ def test_cc_is_remembered_and_bcc_is_not(
 
 
 def test_the_header_cc_goes_if_there_is_a_dead_letter_routing_key(
-    channel: Channel, source: str, dead: str, reject: Callable[[str], None]
+    channel: Channel, source: str, dead: str, reject: Callable[[str], None], last_death: LastDeath
 ) -> None:
     channel.publish("m", routing_key=source, headers={"CC": ["one"], "b": 1})
     reject(source)
-    assert list(channel.arrival(dead).properties["headers"]) == ["b", "x-death", *first_death("", "")]
+    headers = channel.arrival(dead).properties["headers"]
+    assert list(headers) == ["b", "x-death", *first_death("", ""), *last_death("", "")]
 
 
 def test_the_header_cc_stays_if_there_is_no_dead_letter_routing_key(
-    channel: Channel, declare: Declare, dead: str, reject: Callable[[str], None], exchange: Declare
+    channel: Channel,
+    declare: Declare,
+    dead: str,
+    reject: Callable[[str], None],
+    exchange: Declare,
+    last_death: LastDeath,
 ) -> None:
     fanout = exchange("fanout")
     channel.bind(dead, fanout)
@@ -487,7 +512,7 @@ def test_the_header_cc_stays_if_there_is_no_dead_letter_routing_key(
     channel.publish("m", routing_key=source, headers={"CC": ["one", 2], "BCC": ["three"]})
     reject(source)
     headers = channel.arrival(dead).properties["headers"]
-    assert list(headers) == ["CC", "x-death", *first_death("", "")]
+    assert list(headers) == ["CC", "x-death", *first_death("", ""), *last_death("", "")]
     assert headers["CC"] == Typed("A", [Typed("S", "one"), Typed("I", 2)])
 
 
@@ -735,7 +760,7 @@ def test_a_full_dead_letter_queue_that_refuses_loses_the_dead_letter(
 
 
 def test_a_chain_of_deaths_is_written_newest_first_and_the_first_is_kept(
-    channel: Channel, declare: Declare, dead: str, reject: Callable[[str], None]
+    channel: Channel, declare: Declare, dead: str, reject: Callable[[str], None], last_death: LastDeath
 ) -> None:
     second = declare(dead, stem="second", x_message_ttl=30)
     first = declare(second, stem="first")
@@ -749,11 +774,12 @@ def test_a_chain_of_deaths_is_written_newest_first_and_the_first_is_kept(
     ]
     assert newer["time"].value >= older["time"].value
     headers = {"a": Typed("I", 1), "x-death": Typed("A", entries)} | first_death(first, "rejected")
+    headers |= last_death(second, "expired")
     assert message.header == encode_header(1, {"headers": headers})
 
 
 def test_a_message_that_dies_again_of_the_same_is_counted(
-    channel: Channel, declare: Declare, names: Names, reject: Callable[[str], None]
+    channel: Channel, declare: Declare, names: Names, reject: Callable[[str], None], last_death: LastDeath
 ) -> None:
     """The fields of an entry are in the order of their names from its second death on, its time is that of
     the first.
@@ -782,6 +808,7 @@ def test_a_message_that_dies_again_of_the_same_is_counted(
             ),
         ]
         headers = {"x-death": Typed("A", entries)} | first_death(source, "rejected")
+        headers |= last_death(waiting, "expired")
         assert message.header == encode_header(1, {"headers": headers})
 
 
@@ -992,7 +1019,7 @@ def x_death_after(channel: Channel, source: str, dead: str, x_death: Any) -> byt
     assert message.header == encode_header(1, {"headers": {"x-death": x_death}})
     channel.send("basic.reject", delivery_tag=message["delivery_tag"])
     headers = channel.arrival(dead).properties["headers"]
-    assert list(headers) == ["x-death"]
+    assert [name for name in headers if "last" not in name] == ["x-death"]
     return encode_value(headers["x-death"])
 
 
@@ -1054,7 +1081,9 @@ def test_entries_of_other_queues_and_reasons_stay_behind_the_new_one_turned_roun
     assert x_death_after(channel, source, dead, sent) == encode_value(wanted)
 
 
-def test_an_empty_x_death_is_begun_without_a_first_death(channel: Channel, source: str, dead: str) -> None:
+def test_an_empty_x_death_is_begun_without_a_first_death(
+    channel: Channel, source: str, dead: str, last_death: LastDeath
+) -> None:
     channel.publish("m", routing_key=source, headers={"x-death": [], "x-first-death-queue": "mine"})
     message = channel.arrival(source, no_ack=False)
     channel.send("basic.reject", delivery_tag=message["delivery_tag"])
@@ -1063,13 +1092,13 @@ def test_an_empty_x_death_is_begun_without_a_first_death(channel: Channel, sourc
     headers = {
         "x-death": Typed("A", [death(source, "rejected", moment=moment, by_name=True)]),
         "x-first-death-queue": "mine",
-    }
+    } | last_death(source, "rejected")
     assert message.header == encode_header(1, {"headers": headers})
 
 
 @pytest.mark.parametrize("kind", ["S", "I", "V", "F", "x", "t"])
 def test_an_x_death_that_is_no_array_is_begun_anew_without_a_first_death(
-    channel: Channel, source: str, dead: str, kind: str
+    channel: Channel, source: str, dead: str, kind: str, last_death: LastDeath
 ) -> None:
     value = Typed(kind, {"S": "text", "I": 5, "V": None, "F": {"a": 1}, "x": b"b", "t": True}[kind])
     channel.publish("m", routing_key=source, headers={"x-death": value, "b": 1, "a": 2})
@@ -1077,25 +1106,59 @@ def test_an_x_death_that_is_no_array_is_begun_anew_without_a_first_death(
     message = channel.arrival(dead)
     moment = deaths(message)[0]["time"]
     headers = {"a": 2, "b": 1, "x-death": Typed("A", [death(source, "rejected", moment=moment)])}
+    headers |= last_death(source, "rejected")
     assert message.header == encode_header(1, {"headers": headers})
 
 
 def test_a_first_death_that_a_client_sent_is_kept_if_there_is_an_x_death_and_replaced_if_not(
     channel: Channel, source: str, dead: str, reject: Callable[[str], None]
 ) -> None:
-    mine = {f"x-{which}-death-{what}": "mine" for which in ("first", "last") for what in ("queue", "reason")}
+    mine = {f"x-first-death-{what}": "mine" for what in ("queue", "reason")}
     channel.publish("m", routing_key=source, headers=mine | {"x-death": [entry("o", "expired", 1)]})
     reject(source)
     headers = channel.arrival(dead).properties["headers"]
-    assert {key: headers[key].value for key in headers if key != "x-death"} == mine
+    assert {key: headers[key].value for key in headers if "first" in key} == mine
     channel.publish("m", routing_key=source, headers=mine)
     reject(source)
     headers = channel.arrival(dead).properties["headers"]
     assert {key: headers[key] for key in headers if "first" in key} == first_death(source, "rejected")
-    assert {key: headers[key].value for key in headers if "last" in key} == {
-        "x-last-death-queue": "mine",
-        "x-last-death-reason": "mine",
-    }
+
+
+@pytest.mark.parametrize("history", [{}, {"x-death": []}, {"x-death": "text"}, {"x-death": [{"queue": "o"}]}])
+def test_a_last_death_that_a_client_sent_is_replaced(
+    channel: Channel,
+    source: str,
+    dead: str,
+    reject: Callable[[str], None],
+    differs_from_rabbitmq: Differs,
+    history: dict[str, Any],
+) -> None:
+    mine = {f"x-last-death-{what}": "mine" for what in ("exchange", "queue", "reason")}
+    channel.bind(source, "amq.topic", source)
+    channel.publish("m", exchange="amq.topic", routing_key=source, headers=mine | history)
+    reject(source)
+    headers = channel.arrival(dead).properties["headers"]
+    told = dict(zip(mine, ("amq.topic", source, "rejected"), strict=True))
+    assert {key: headers[key].value for key in headers if "last" in key} == differs_from_rabbitmq(
+        "the last death is told since 3.13", rabbitmq=mine, ours=told
+    )
+
+
+def test_the_exchange_of_the_last_death_is_the_one_that_the_message_came_by_this_time(
+    channel: Channel, source: str, dead: str, reject: Callable[[str], None], last_death: LastDeath
+) -> None:
+    """In x-death a repeated death keeps the exchange of the first one."""
+    channel.bind(source, "amq.topic", source)
+    channel.publish("m", routing_key=source)
+    reject(source)
+    headers = channel.arrival(dead).properties["headers"]
+    assert last_death(source, "rejected").items() <= headers.items()
+    channel.publish("m", exchange="amq.topic", routing_key=source, headers=headers)
+    reject(source)
+    message = channel.arrival(dead)
+    headers = message.properties["headers"]
+    assert last_death(source, "rejected", "amq.topic").items() <= headers.items()
+    assert headers["x-first-death-exchange"] == deaths(message)[0]["exchange"] == Typed("S", "")
 
 
 @pytest.mark.parametrize(("reason", "comes"), [("expired", False), ("rejected", True), ("maxlen", False)])

@@ -17,6 +17,7 @@ from .codec import Table, Typed, encode_header
 from .conftest import Connect, Names
 
 Declare = Callable[..., str]
+Differs = Callable[..., Any]
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -502,7 +503,7 @@ def test_channels_that_close_reach_the_limit_too(
 
 
 def test_the_header_of_a_message_that_came_back_too_often_octet_by_octet(
-    channel: Channel, quorum: Declare, dead: str
+    channel: Channel, quorum: Declare, dead: str, differs_from_rabbitmq: Differs
 ) -> None:
     queue = quorum(x_delivery_limit=0, **to(dead))
     channel.publish(
@@ -520,11 +521,17 @@ def test_the_header_of_a_message_that_came_back_too_often_octet_by_octet(
         "routing-keys": [queue, "cc"],
         "original-expiration": "60000",
     }
+    last = {
+        "x-last-death-exchange": "",
+        "x-last-death-queue": queue,
+        "x-last-death-reason": "delivery_limit",
+    }
     headers = {
         "x-death": [entry],
         "x-first-death-exchange": "",
         "x-first-death-queue": queue,
         "x-first-death-reason": "delivery_limit",
+        **differs_from_rabbitmq("the last death is told since 3.13", rabbitmq={}, ours=last),
         "z": 1,
     }
     assert message.header == encode_header(1, {"headers": headers, "delivery_mode": 1})

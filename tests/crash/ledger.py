@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 Message = tuple[str, int]
 
@@ -86,7 +87,8 @@ class Ledger:
 
     moves: pairs of queues between which a client moves messages, each move a publish and an acknowledgement
     in one transaction. deaths: pairs of a queue and the one its dead letters go to. copies: groups of queues that
-    get every message of an exchange.
+    get every message of an exchange. ranked: queues whose publishers are named after the priority they publish
+    with, as `ranked_publisher` says.
     """
 
     def __init__(self, queues: Iterable[str]) -> None:
@@ -96,6 +98,7 @@ class Ledger:
         self.moves: list[tuple[str, str]] = []
         self.deaths: list[tuple[str, str]] = []
         self.copies: list[tuple[str, ...]] = []
+        self.ranked: list[str] = []
 
     def problems(self, left: dict[str, list[Message]]) -> list[str]:
         """What contradicts the promises; nothing if all is well. `left`: queue -> messages in its order."""
@@ -109,6 +112,7 @@ class Ledger:
         found += self._move_problems(left)
         found += self._transaction_problems(left)
         found += self._copy_problems(left)
+        found += self._rank_problems(left)
         return found
 
     def _move_problems(self, left: dict[str, list[Message]]) -> list[str]:
@@ -144,3 +148,22 @@ class Ledger:
             if odd:
                 found.append(f"a message is in some of {group}, but not in all: {sorted(odd)[:5]}")
         return found
+
+    def _rank_problems(self, left: dict[str, list[Message]]) -> list[str]:
+        found: list[str] = []
+        for name in self.ranked:
+            messages = left[name]
+            wrong = [
+                after for before, after in pairwise(messages) if priority_of(before) < priority_of(after)
+            ]
+            if wrong:
+                found.append(f"{name}: behind a message of lower priority: {wrong[:5]}")
+        return found
+
+
+def ranked_publisher(stem: str, priority: int) -> str:
+    return f"{stem}-{priority}"
+
+
+def priority_of(message: Message) -> int:
+    return int(message[0].rpartition("-")[2])

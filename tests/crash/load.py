@@ -38,7 +38,10 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
 FAN: Final = "fan"
 WINDOW_SIZE: Final = 40
 BIG: Final = 300_000
+FINISH_SECONDS: Final = 30.0
 CONFIRM, COMMIT, SETTLED = PROMISES = ("confirm", "commit", "settled")
+
+Worker = Callable[[], Awaitable[None]]
 
 
 def ignore(_promise: str) -> None:
@@ -48,9 +51,13 @@ def ignore(_promise: str) -> None:
 class Load:
     """`declare`, `start`, and after the kill `finish`; `failures` tells what ended before its time.
 
-    on_promise: called whenever the ledger was told of something that the broker promised just now, with one
-    of CONFIRM, COMMIT and SETTLED. That moment is the hardest to keep the promise in.
+    queues: what it declares, with `arguments` for some of them. on_promise: called whenever the ledger was told of
+    something that the broker promised just now, with one of CONFIRM, COMMIT and SETTLED. That moment is the hardest to
+    keep the promise in.
     """
+
+    queues: tuple[str, ...] = QUEUES
+    arguments: dict[str, dict[str, Any]] = ARGUMENTS
 
     def __init__(self, port: int, ledger: Ledger, source: random.Random) -> None:
         self.on_promise: Callable[[str], None] = ignore
@@ -68,16 +75,25 @@ class Load:
         self._connections.append(connection)
         return connection
 
+    def reconnect(self, port: int) -> None:
+        """Whoever connects from now on does so there, after the broker came back."""
+        self._url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        self._tasks, self._connections = [], []
+        self.on_promise = ignore
+
     async def declare(self) -> None:
         channel = await (await self._connect()).channel()
         exchange = await channel.declare_exchange(FAN, ExchangeType.FANOUT, durable=True)
-        for name in (*QUEUES, BARRIER):
-            queue = await channel.declare_queue(name, durable=True, arguments=ARGUMENTS.get(name))
+        for name in (*self.queues, BARRIER):
+            queue = await channel.declare_queue(name, durable=True, arguments=self.arguments.get(name))
             if name in COPIES:
                 await queue.bind(exchange)
 
     async def start(self) -> None:
-        workers: list[Callable[[], Awaitable[None]]] = [
+        self._tasks = [asyncio.create_task(self._until_the_end(worker)) for worker in self._workers()]
+
+    def _workers(self) -> list[Worker]:
+        return [
             self._publish_one_by_one,
             self._publish_in_windows,
             self._publish_to_all,
@@ -90,9 +106,8 @@ class Load:
             lambda: self._consume(WINDOW),
             lambda: self._consume(COPIES[0]),
         ]
-        self._tasks = [asyncio.create_task(self._until_the_end(worker)) for worker in workers]
 
-    async def _until_the_end(self, worker: Callable[[], Awaitable[None]]) -> None:
+    async def _until_the_end(self, worker: Worker) -> None:
         await worker()
 
     def failures(self) -> list[BaseException | None]:
@@ -100,28 +115,37 @@ class Load:
         return [task.exception() for task in self._tasks if task.done()]
 
     async def finish(self) -> None:
-        """Let the clients of a dead broker go."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        closing = (asyncio.wait_for(connection.close(), 5) for connection in self._connections)
-        await asyncio.gather(*closing, return_exceptions=True)
+        """Let the clients go, whether the broker is dead or lives. Raises TimeoutError if one stays.
+
+        They are told again and again: a call with a time limit may end with its answer although its task was
+        cancelled, if both come in the same turn (asyncio.wait_for, until Python 3.12), and then that is forgotten.
+        """
+        async with asyncio.timeout(FINISH_SECONDS):
+            pending = set(self._tasks)
+            while pending:
+                for task in pending:
+                    task.cancel()
+                _, pending = await asyncio.wait(pending, timeout=0.1)
+            closing = (asyncio.wait_for(connection.close(), 5) for connection in self._connections)
+            await asyncio.gather(*self._tasks, *closing, return_exceptions=True)
 
     def _message(self, queue: QueueLedger | None, body: bytes) -> Message:
         return Message(
             body, delivery_mode=DeliveryMode.PERSISTENT, headers={"queue": queue.name if queue else ""}
         )
 
-    def _padding(self) -> int:
-        return BIG if self._random.random() < 0.005 else self._random.choice([0, 10, 100, 100, 1000, 5000])
+    def _source(self) -> random.Random:
+        """Chances for one client: what it chooses then does not depend on how fast the others are."""
+        return random.Random(self._random.random())
 
     async def _publish_one_by_one(self) -> None:
+        source = self._source()
         channel = await (await self._connect()).channel()
         queue = self._ledger.queues[SINGLE]
         while True:
             message = queue.send("single")
             await channel.default_exchange.publish(
-                self._message(queue, body_of(message, self._padding())), SINGLE
+                self._message(queue, body_of(message, padding(source))), SINGLE
             )
             queue.confirmed.add(message)
             self.on_promise(CONFIRM)
@@ -129,13 +153,14 @@ class Load:
             await channel.default_exchange.publish(Message(b"transient 0 "), SINGLE)
 
     async def _publish_in_windows(self) -> None:
+        source = self._source()
         channel = await (await self._connect()).channel()
         queue = self._ledger.queues[WINDOW]
 
         async def publish() -> None:
             message = queue.send("window")
             await channel.default_exchange.publish(
-                self._message(queue, body_of(message, self._padding())), WINDOW
+                self._message(queue, body_of(message, padding(source))), WINDOW
             )
             queue.confirmed.add(message)
             self.on_promise(CONFIRM)
@@ -146,13 +171,14 @@ class Load:
                     window.create_task(publish())
 
     async def _publish_to_all(self) -> None:
+        source = self._source()
         channel = await (await self._connect()).channel()
         exchange = await channel.get_exchange(FAN)
         queues = [self._ledger.queues[name] for name in COPIES]
 
         async def publish() -> None:
             messages = [queue.send("fan") for queue in queues]
-            await exchange.publish(self._message(None, body_of(messages[0], self._padding())), "")
+            await exchange.publish(self._message(None, body_of(messages[0], padding(source))), "")
             for queue, message in zip(queues, messages, strict=True):
                 queue.confirmed.add(message)
             self.on_promise(CONFIRM)
@@ -164,13 +190,14 @@ class Load:
 
     async def _publish_to_die(self, name: str) -> None:
         """Few at a time, so that the deaths keep up with the publishes."""
+        source = self._source()
         channel = await (await self._connect()).channel()
         queue = self._ledger.queues[name]
 
         async def publish() -> None:
             message = queue.send("dying")
             await channel.default_exchange.publish(
-                self._message(queue, body_of(message, self._padding())), name
+                self._message(queue, body_of(message, padding(source))), name
             )
             queue.confirmed.add(message)
             self.on_promise(CONFIRM)
@@ -192,18 +219,19 @@ class Load:
         await asyncio.Event().wait()
 
     async def _publish_transactions(self) -> None:
+        source = self._source()
         channel = await (await self._connect()).channel(publisher_confirms=False)
         work = channel.transaction()
         await work.select()
         while True:
             members = []
-            for _ in range(self._random.randint(2, 6)):
-                name = self._random.choice(TRANSACTED)
+            for _ in range(source.randint(2, 6)):
+                name = source.choice(TRANSACTED)
                 members.append((name, self._ledger.queues[name].send("tx")))
             transaction = Transaction(members)
             self._ledger.transactions.append(transaction)
             for name, message in members:
-                body = body_of(message, self._padding())
+                body = body_of(message, padding(source))
                 await channel.default_exchange.publish(self._message(self._ledger.queues[name], body), name)
             await work.commit()
             transaction.committed = True
@@ -212,17 +240,18 @@ class Load:
             self.on_promise(COMMIT)
 
     async def _move(self) -> None:
+        source = self._source()
         channel = await (await self._connect()).channel(publisher_confirms=False)
         work = channel.transaction()
         await work.select()
-        source, target = self._ledger.moves[0]
-        queue = await channel.get_queue(source)
+        origin, target = self._ledger.moves[0]
+        queue = await channel.get_queue(origin)
         while True:
-            delivered = await queue.get(fail=False)
+            delivered = await queue.get(fail=False, timeout=None)
             if delivered is None:
                 await asyncio.sleep(0.001)
                 continue
-            for attempt in range(self._random.choice([1, 1, 1, 2])):
+            for attempt in range(source.choice([1, 1, 1, 2])):
                 if attempt:
                     await work.rollback()
                 await channel.default_exchange.publish(self._message(None, delivered.body), target)
@@ -232,6 +261,7 @@ class Load:
             self.on_promise(COMMIT)
 
     async def _consume(self, name: str) -> None:
+        source = self._source()
         connection = await self._connect()
         channel, barriers = await connection.channel(), await connection.channel()
         await channel.set_qos(prefetch_count=30)
@@ -240,7 +270,7 @@ class Load:
 
         async def on_message(delivered: AbstractIncomingMessage) -> None:
             message = message_in(delivered.body)
-            if not delivered.redelivered and self._random.random() < 0.02:
+            if not delivered.redelivered and source.random() < 0.02:
                 await delivered.nack(requeue=True)
                 return
             if message[0] != "transient":
@@ -259,6 +289,11 @@ class Load:
             sent -= covered
             self.on_promise(SETTLED)
             await asyncio.sleep(0.005)
+
+
+def padding(source: random.Random) -> int:
+    """How many octets follow the name of a message."""
+    return BIG if source.random() < 0.005 else source.choice([0, 10, 100, 100, 1000, 5000])
 
 
 async def channel_ack(channel: AbstractChannel, delivered: AbstractIncomingMessage) -> None:

@@ -17,7 +17,7 @@ import pytest
 from amqp_broker.store.backup import back_up
 from tests.crash.ledger import Ledger, Transaction
 from tests.crash.load import COPIES, QUEUES, SINGLE, TRANSACTED, WINDOW, Load
-from tests.crash.test_kill_under_load import take_everything
+from tests.crash.taking import take_everything
 from tests.server.broker_process import BrokerProcess
 
 SEED: Final = int(os.environ.get("AMQP_CRASH_SEED", random.randrange(1 << 32)))
@@ -119,7 +119,7 @@ async def test_all_that_was_promised_before_a_backup_is_in_it(
         restored = BrokerProcess(data)
         try:
             await asyncio.to_thread(restored.start)
-            left = await asyncio.to_thread(take_everything, restored.port)
+            left = (await asyncio.to_thread(take_everything, restored.port, QUEUES)).messages
             assert expected.problems(left) == [], f"seed {SEED}"
             assert await asyncio.to_thread(restored.stop) == 0
         finally:

@@ -16,32 +16,15 @@ from typing import Final
 
 import pytest
 
-from tests.crash.ledger import Ledger, Message, message_in
-from tests.crash.load import BARRIER, DEATHS, PROMISES, QUEUES, Load
-from tests.server.blocking import PERSISTENT, Inbox, drain, ready
+from tests.crash.ledger import Ledger
+from tests.crash.load import DEATHS, PROMISES, QUEUES, Load
+from tests.crash.taking import take_everything
+from tests.server.blocking import PERSISTENT, Inbox
 from tests.server.broker_process import BrokerProcess
 from tests.server.target import RunningBroker
 
 ROUNDS: Final = int(os.environ.get("AMQP_CRASH_ROUNDS", "3"))
 SEED: Final = int(os.environ.get("AMQP_CRASH_SEED", random.randrange(1 << 32)))
-
-
-def take_everything(port: int) -> dict[str, list[Message]]:
-    """Empty every queue; what was in it, in order. The removals are committed when this returns."""
-    left: dict[str, list[Message]] = {}
-    with RunningBroker(port).connect() as connection:
-        for name in (*QUEUES, BARRIER):
-            channel = connection.channel()
-            count = ready(channel, name)
-            inbox = Inbox(channel, name, auto_ack=True)
-            inbox.wait_for(count)
-            left[name] = [message_in(body) for body in inbox.all_that_comes()]
-            channel.close()
-        channel = connection.channel()
-        channel.confirm_delivery()
-        channel.basic_publish("", BARRIER, b"barrier 0 ", PERSISTENT)
-        drain(channel, BARRIER)
-    return left
 
 
 async def kill(broker: BrokerProcess, load: Load, source: random.Random) -> None:
@@ -91,7 +74,7 @@ async def test_nothing_that_was_promised_is_broken_by_a_kill(own_broker: BrokerP
         await kill(own_broker, load, source)
         await load.finish()
         await asyncio.to_thread(own_broker.start)
-        left = await asyncio.to_thread(take_everything, own_broker.port)
+        left = (await asyncio.to_thread(take_everything, own_broker.port, QUEUES)).messages
         assert ledger.problems(left) == [], f"round {number}, seed {SEED}"
         totals["left"] += sum(map(len, left.values()))
         totals["died"] += min(len(left[dead]) for _, dead in DEATHS)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.ledger import Ledger, Message, QueueLedger, Transaction, body_of, message_in
+from tests.crash.ledger import (
+    Ledger,
+    Message,
+    QueueLedger,
+    Transaction,
+    body_of,
+    message_in,
+    ranked_publisher,
+)
 
 
 def ledger_with(sent: int, confirmed: int, acknowledged: int = 0, settled: int = 0) -> QueueLedger:
@@ -99,3 +107,16 @@ def test_copies_are_in_all_queues_or_in_none() -> None:
 
 def test_a_message_is_read_back_from_its_body() -> None:
     assert message_in(body_of(("publisher", 17), 100)) == ("publisher", 17)
+
+
+def test_messages_of_a_priority_queue_come_by_priority_and_then_in_order() -> None:
+    ledger = Ledger(["ranked"])
+    ledger.ranked = ["ranked"]
+    low, high = ranked_publisher("p", 1), ranked_publisher("p", 2)
+    for publisher in (low, high, low, high):
+        ledger.queues["ranked"].confirmed.add(ledger.queues["ranked"].send(publisher))
+    assert ledger.problems({"ranked": [(high, 0), (high, 1), (low, 0), (low, 1)]}) == []
+    assert ledger.problems({"ranked": [(high, 1), (high, 0), (low, 0), (low, 1)]}) != []
+    assert ledger.problems({"ranked": [(low, 0), (high, 0), (high, 1), (low, 1)]}) == [
+        "ranked: behind a message of lower priority: [('p-2', 0)]"
+    ]

@@ -174,7 +174,10 @@ class BrokerProcess:
 
     def kill(self, whole_group: bool = True) -> None:
         """kill -9, of the broker and its children together or of the broker's own process alone."""
-        if self.process is None or self.process.returncode is not None:
+        if self.process is None:
+            return
+        if self.process.returncode is not None:
+            self._release()
             return
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if whole_group else os.kill)(self.process.pid, signal.SIGKILL)

@@ -13,7 +13,7 @@ import pytest
 
 from amqp_broker.config import Limits
 from amqp_broker.server import alarms
-from amqp_broker.server.alarms import LOW_DISK, LOW_MEMORY, Watch
+from amqp_broker.server.alarms import LOW_DISK, LOW_MEMORY, NO_DIRECTORY, Watch
 from amqp_broker.server.garbage import CLOSED_CONNECTIONS, Garbage
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -113,6 +113,79 @@ def test_a_disk_with_less_than_the_limit_free_is_an_alarm(memory: Memory, tmp_pa
     assert watch.reasons() == [LOW_MEMORY, LOW_DISK]
     memory.hold(used=1)
     assert watch.reasons() == [LOW_DISK]
+    watch.close()
+
+
+def test_an_alarm_for_memory_ends_only_when_there_is_some_room_again(watch: Watch, memory: Memory) -> None:
+    memory.hold(used=1001)
+    assert watch.reasons() == [LOW_MEMORY]
+    memory.hold(used=990)
+    assert watch.reasons() == [LOW_MEMORY]
+    memory.hold(used=980)
+    assert watch.reasons() == []
+    memory.hold(used=1000)
+    assert watch.reasons() == []
+
+
+class Disk:
+    """What is free on a disk, as the system tells."""
+
+    f_frsize = 1
+
+    def __init__(self, free: int) -> None:
+        self.f_bavail = free
+
+
+def test_an_alarm_for_the_disk_ends_only_when_there_is_some_room_again(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(999)
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+    watch = Watch(str(tmp_path), Limits(memory_high_watermark_relative=0.0, disk_free_limit=1000))
+    found = []
+    for disk.f_bavail in (999, 1000, 1019, 1020, 1000, 999):
+        found.append(watch.reasons())
+    assert found == [[LOW_DISK], [LOW_DISK], [LOW_DISK], [], [], [LOW_DISK]]
+    watch.close()
+
+
+def test_the_limit_for_memory_is_a_share_of_what_there_is_or_a_size_that_precedes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarms, "machine_memory", lambda: 1000)
+    limits = [Limits(memory_high_watermark_relative=0.25), Limits(memory_high_watermark_absolute=4096)]
+    watches = [Watch(str(tmp_path), each) for each in limits]
+    assert [watch.memory_limit for watch in watches] == [250, 4096]
+    for watch in watches:
+        watch.close()
+
+
+def test_a_container_has_no_more_memory_than_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(alarms, "_CGROUP_LIMITS", (str(limit),))
+    machine = alarms.machine_memory()
+    limit.write_text("1048576\n")
+    assert alarms.machine_memory() == 1048576
+    limit.write_text("max\n")
+    assert alarms.machine_memory() == machine
+
+
+def test_a_directory_that_is_gone_is_an_alarm_and_so_is_another_in_its_place(
+    memory: Memory, tmp_path: Path
+) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    watch = Watch(str(directory), Limits(memory_high_watermark_relative=0.0, disk_free_limit=0))
+    assert watch.reasons() == []
+    moved = directory.rename(tmp_path / "moved")
+    assert watch.reasons() == [NO_DIRECTORY]
+    directory.mkdir()
+    assert watch.reasons() == [NO_DIRECTORY]
+    directory.rmdir()
+    moved.rename(directory)
+    assert watch.reasons() == []
     watch.close()
 
 

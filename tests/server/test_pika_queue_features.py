@@ -11,6 +11,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, NackError
 
 from tests.server.blocking import WAIT_SECONDS, Inbox, drain, publish_all, ready, settle, wait_until
+from tests.server.broker_process import BrokerProcess
 from tests.server.target import Names, RunningBroker
 
 
@@ -156,7 +157,9 @@ def test_a_rejected_message_tells_its_story(channel: BlockingChannel, names: Nam
     (death,) = headers["x-death"]
     assert (death["count"], death["reason"], death["queue"]) == (1, "rejected", queue)
     assert (death["exchange"], death["routing-keys"]) == ("", [queue])
-    assert headers["x-first-death-queue"] == queue
+    for which in ("first", "last"):
+        told = [headers[f"x-{which}-death-{what}"] for what in ("queue", "reason", "exchange")]
+        assert told == [queue, "rejected", ""]
     assert (headers["mine"], inbox.properties[0].message_id) == ("kept", "m")
     assert (inbox.methods[0].exchange, inbox.methods[0].routing_key) == (exchange, queue)
     assert not inbox.methods[0].redelivered
@@ -177,6 +180,28 @@ def test_a_retry_by_two_queues_counts_the_attempts(channel: BlockingChannel, nam
     headers: Any = inbox.properties[-1].headers
     counts = {(death["queue"], death["reason"]): death["count"] for death in headers["x-death"]}
     assert counts == {(work, "rejected"): 3, (pause, "expired"): 3}
+
+
+@pytest.mark.parametrize(("said", "count"), [("honour", 8), ("ignore", 1)])
+def test_a_history_that_a_client_sends_counts_or_not(
+    own_broker: BrokerProcess, monkeypatch: pytest.MonkeyPatch, said: str, count: int
+) -> None:
+    monkeypatch.setenv("AMQP_BROKER_PROTOCOL_X_DEATH_FROM_CLIENTS", said)
+    own_broker.start()
+    with RunningBroker(own_broker.port).connect() as connection:
+        channel = connection.channel()
+        channel.queue_declare("dead")
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        channel.queue_declare("work", arguments=arguments)
+        history = [{"count": 7, "reason": "rejected", "queue": "work"}]
+        channel.basic_publish("", "work", b"", pika.BasicProperties(headers={"x-death": history}))
+        rejected = Inbox(channel, "work")
+        rejected.wait_for(1)
+        channel.basic_reject(rejected.tags[0], requeue=False)
+        dead = Inbox(channel, "dead")
+        dead.wait_for(1)
+        headers: Any = dead.properties[0].headers
+        assert [death["count"] for death in headers["x-death"]] == [count]
 
 
 # -- redelivery

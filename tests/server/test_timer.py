@@ -59,3 +59,28 @@ def test_a_clock_that_was_put_forward_makes_nothing_late(monkeypatch: pytest.Mon
         return alarm.rang
 
     assert len(asyncio.run(asyncio.wait_for(run(), 10))) == 1
+
+
+def test_turns_that_follow_each_other_do_not_put_off_what_is_due() -> None:
+    async def run() -> int:
+        timetable, alarm = Timetable(Clock()), Alarm()
+        timer = Timer(timetable, lambda: None)
+        loop = asyncio.get_running_loop()
+        turns = 0
+        timer.begin_turn()
+        timetable.wake(alarm, timetable.clock.milliseconds)
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            timer.begin_turn()
+            timer.follow()
+            if not alarm.rang and turns < 1000:
+                loop.call_soon(turn)
+
+        turn()
+        while not alarm.rang and turns < 1000:
+            await asyncio.sleep(0)
+        return turns
+
+    assert asyncio.run(asyncio.wait_for(run(), 10)) < 10

@@ -44,10 +44,13 @@ class Service(Server):
 
 
 class SocketOptions:
-    """Stands for the socket, which is asked for nothing but options."""
+    """Stands for the socket, which is asked for nothing but options and its number."""
 
     def __init__(self) -> None:
         self.options: list[tuple[int, int, int | bytes]] = []
+
+    def fileno(self) -> int:
+        return 3
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         self.options.append((level, option, value))

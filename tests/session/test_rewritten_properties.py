@@ -153,3 +153,15 @@ def test_a_user_id_is_compared_with_the_user_of_the_channel(world: World, peer: 
     peer.publish(1, "plain", b"", user_id="other")
     (closed,) = peer.take()
     assert (closed.name, closed.reply_code) == ("channel.close", 406)
+
+
+@pytest.mark.parametrize(
+    ("tags", "taken"), [(["monitoring", "impersonator"], True), (["administrator"], False)]
+)
+def test_only_an_impersonator_publishes_in_the_name_of_others(
+    world: World, peer: Peer, tags: list[str], taken: bool
+) -> None:
+    world.guest.tags = tags
+    peer.publish(1, "plain", b"", user_id="other")
+    assert peer.names() == ([] if taken else ["channel.close"])
+    assert world.queue("plain").ready_count() == (1 if taken else 0)

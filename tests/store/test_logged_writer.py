@@ -17,7 +17,7 @@ from amqp_broker.store import records
 from amqp_broker.store import writer as writer_module
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.log import RECORD, Log, LoggedWriter
-from amqp_broker.store.loop import _use_pause
+from amqp_broker.store.loop import Pauses
 
 from .logged import LOG_SIZE, LoggedStore, dereferencing, encoded, putting, sharing
 
@@ -335,5 +335,5 @@ def test_tidying_does_not_wait_for_a_pause_and_gives_way_to_batches(
         poll = select.poll()
         poll.register(theirs, select.POLLIN)
         writer = Busy(2, ask_at, ours)
-        assert _use_pause(cast(LoggedWriter, writer), poll) == told
+        assert Pauses(cast(LoggedWriter, writer), poll).use() == told
         assert writer.done == done
