@@ -130,6 +130,14 @@ class Backlog(Timed):
         self.next_seq = stored.last_seq + 1
         self.watermark = watermark
 
+    def first_expiry(self) -> int:
+        """When the head expires, of what a start found; nothing is brought to memory."""
+        for lane in self.lanes():
+            if lane.away:
+                rows = self.store.read(self.store_id, lane.away[0].first_seq, 1)
+                return rows[0].expiry if rows else 0
+        return 0
+
     def handed_out(self, seq: int) -> bool:
         """Whether an entry of the store with this seq had been handed out, as far as the store knows."""
         return seq <= self.watermark

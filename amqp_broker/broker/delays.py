@@ -31,6 +31,8 @@ NUMBER_BITS: Final = 28
 _NUMBERS: Final = 1 << NUMBER_BITS
 # How many messages are released in one turn.
 RELEASED: Final = 1000
+# So many that are due may be in memory for the sake of their order.
+MANY: Final = 16384
 NOWHERE: Final = 1 << 64
 
 
@@ -239,8 +241,8 @@ class DelayQueue(Queue):
     def _is_due(self, now: int) -> bool:
         """Whether the first in the heap is due, after what may be due before it was brought there."""
         while self.boundary >> NUMBER_BITS <= now // SLICE:
-            if self.waiting and self.waiting[0][0] <= now:
-                # The rest of the slice comes when there is room for it.
+            if len(self.waiting) > MANY and self.waiting[0][0] <= now:
+                # The rest of the slice comes when there is room for it: within a slice order is not worth memory.
                 break
             self._bring_next()
         if not self.waiting or self.waiting[0][0] > now:

@@ -117,7 +117,8 @@ class Queue(Mortal):
         if self.away_count():
             self.timed = True
             # What is over time or a limit goes when there is somewhere to go for its dead letters.
-            self.watch(1)
+            over = self.trims and self.features.over_limit(self.ready_count(), self.ready_bytes)
+            self.watch(1 if over else self.first_expiry())
         if self.seen is not None:
             self.seen.recall(self.headers(), self.clock.milliseconds)
         self._watch_disuse()

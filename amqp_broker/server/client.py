@@ -35,7 +35,10 @@ _FIRST_OCTETS: Final = _OCTETS[:BEGINNING]
 
 
 class Client(asyncio.BufferedProtocol):
-    """finished_at: when the session ended and only output is left; None while it lives."""
+    """finished_at: when the session ended and only output is left; None while it lives.
+
+    adding: what came last made more wait for the disk.
+    """
 
     __slots__ = (
         "_body",
@@ -43,6 +46,7 @@ class Client(asyncio.BufferedProtocol):
         "_full",
         "_room",
         "_server",
+        "adding",
         "connection",
         "finished_at",
         "reading",
@@ -59,6 +63,7 @@ class Client(asyncio.BufferedProtocol):
         self._body = BodyBuffer(server.blocks)
         self._room: memoryview | None = None
         self.reading = True
+        self.adding = False
         self.finished_at: float | None = None
 
     # -- called by the event loop
@@ -92,6 +97,8 @@ class Client(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Run a turn on what arrived. Next step: `Connection.receive`."""
         connection = self.connection
+        store = self._commits.store
+        pending = store.pending_bytes
         now = self._commits.timer.begin_turn()
         try:
             if self._room is None:
@@ -113,10 +120,11 @@ class Client(asyncio.BufferedProtocol):
         except Exception:
             _log.exception("%s: internal error", connection.name)
             connection.crashed()
+        self.adding = store.pending_bytes > pending
         self._commits.moved += nbytes
         self._commits.finish_turn()
         self._server.wakefulness.turn_run(now)
-        if connection.paused or self._commits.crowded or self.backed_up:
+        if connection.paused or (self.adding and self._commits.crowded) or self.backed_up:
             self.stop_reading()
 
     def eof_received(self) -> bool:

@@ -70,7 +70,7 @@ class Commits:
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits for the disk that publishers must pause."""
+        """Whether so much waits for the disk that those who add to it must pause."""
         return self.store.pending_bytes > self._uncommitted_max
 
     def finish_turn(self) -> None:
@@ -111,12 +111,13 @@ class Commits:
 
     def release_held_back(self) -> None:
         """Read again from those for whom neither an alarm nor the disk is a reason not to."""
-        if self.crowded or not self.held_back:
+        if not self.held_back:
             return
+        crowded = self.crowded
         waiting = self.held_back
         self.held_back = []
         for client in waiting:
-            blocked = client.connection.paused or client.backed_up
+            blocked = client.connection.paused or client.backed_up or (crowded and client.adding)
             if blocked and not client.connection.finished:
                 self.held_back.append(client)
             else:

@@ -6,11 +6,12 @@ from random import Random
 
 import pytest
 
-from amqp_broker.broker.delays import NUMBER_BITS, RELEASED, SLICE, DelayQueue, due_at
+from amqp_broker.broker.delays import MANY, NUMBER_BITS, RELEASED, SLICE, DelayQueue, due_at
 from amqp_broker.broker.exchange import Exchange
 from amqp_broker.broker.flags import ExchangeFlags
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.queue import Queue
+from amqp_broker.broker.runs import RUN_LENGTH
 from amqp_broker.content.header import HEADERS, ContentHeader, build_header
 from amqp_broker.content.table import table_of
 from tests.broker.house import House, headers_of, made
@@ -78,9 +79,37 @@ def test_many_that_are_due_at_once_go_in_portions_and_in_order(house: House) -> 
     house.jump(SECOND)
     house.timetable.run_due()
     assert target.ready_count() == RELEASED
-    assert len(held.resident()) < RELEASED
     house.pass_time()
     assert bodies(target) == [b"%d" % number for number in range(5000)]
+
+
+def test_a_slice_comes_in_order_although_the_store_has_it_in_another(house: House) -> None:
+    held, target = delays(house)
+    slice_begins = SLICE - NOW % SLICE + SLICE
+    for number in range(2000):
+        publish(held, slice_begins + (number * 37 + 11) % SLICE, b"%d" % number)
+    house.store.commit()
+    held.page_out(0, whole_runs=False)
+    house.jump(SECOND)
+    while held.ready_count():
+        house.timetable.run_due()
+    offsets = [(int(body) * 37 + 11) % SLICE for body in bodies(target)]
+    assert offsets == sorted(offsets)
+    assert len(offsets) == 2000
+
+
+def test_of_very_many_that_are_due_at_once_few_are_in_memory(house: House) -> None:
+    held, target = delays(house)
+    count = MANY + 5 * RELEASED
+    for number in range(count):
+        publish(held, SECOND, b"%d" % number)
+    house.store.commit()
+    held.page_out(0, whole_runs=False)
+    house.jump(SECOND)
+    house.timetable.run_due()
+    assert len(held.resident()) <= MANY + RUN_LENGTH
+    house.pass_time()
+    assert bodies(target) == [b"%d" % number for number in range(count)]
 
 
 def test_what_is_published_later_may_be_due_earlier(house: House) -> None:

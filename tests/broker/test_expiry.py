@@ -464,3 +464,17 @@ def test_what_comes_back_to_a_deleted_queue_waits_for_nothing(house: House) -> N
     assert len(queue.retries) == 0
     assert len(house.timetable) == 0
     assert drain(queue) == []
+
+
+def test_a_start_brings_no_queue_to_memory(house: House) -> None:
+    for number in range(5):
+        queue = house.durable(f"q{number}", **({"max_priority": 3} if number % 2 else {}))
+        for priority in range(4):
+            queue.publish(made(b"m", persistent=True, expiration=5000, priority=priority))
+    house.store.commit()
+    again = house.restarted()
+    again.pass_time()
+    queues = [again.vhost.queues[f"q{number}"] for number in range(5)]
+    assert [len(queue.resident()) for queue in queues] == [0] * 5
+    again.pass_time(5000)
+    assert [queue.ready_count() for queue in queues] == [0] * 5

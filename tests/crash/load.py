@@ -39,6 +39,7 @@ FAN: Final = "fan"
 WINDOW_SIZE: Final = 40
 BIG: Final = 300_000
 FINISH_SECONDS: Final = 30.0
+PROMISE_SECONDS: Final = 20.0
 CONFIRM, COMMIT, SETTLED = PROMISES = ("confirm", "commit", "settled")
 
 Worker = Callable[[], Awaitable[None]]
@@ -301,3 +302,16 @@ async def channel_ack(channel: AbstractChannel, delivered: AbstractIncomingMessa
     underlay = await channel.get_underlay_channel()
     assert delivered.delivery_tag is not None
     await underlay.basic_ack(delivered.delivery_tag)
+
+
+async def promise_of(load: Load, kind: str, react: Callable[[], None]) -> None:
+    """Call `react` inside the callback that learns of the next promise of that kind."""
+    reacted = asyncio.Event()
+
+    def on_promise(promise: str) -> None:
+        if promise == kind and not reacted.is_set():
+            reacted.set()
+            react()
+
+    load.on_promise = on_promise
+    await asyncio.wait_for(reacted.wait(), PROMISE_SECONDS)

@@ -11,13 +11,12 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from tests.crash.ledger import Ledger
-from tests.crash.load import DEATHS, PROMISES, QUEUES, Load
+from tests.crash.load import DEATHS, PROMISES, QUEUES, Load, promise_of
 from tests.crash.taking import take_everything
 from tests.server.blocking import PERSISTENT, Inbox
 from tests.server.broker_process import BrokerProcess
@@ -41,19 +40,6 @@ async def kill(broker: BrokerProcess, load: Load, source: random.Random) -> None
     elif how != "at once":
         await promise_of(load, how, lambda: broker.kill(whole_group))
     broker.kill(whole_group=whole_group or how == "writer stopped")
-
-
-async def promise_of(load: Load, kind: str, react: Callable[[], None]) -> None:
-    """Call `react` inside the callback that learns of the next promise of that kind."""
-    reacted = asyncio.Event()
-
-    def on_promise(promise: str) -> None:
-        if promise == kind and not reacted.is_set():
-            reacted.set()
-            react()
-
-    load.on_promise = on_promise
-    await asyncio.wait_for(reacted.wait(), 20)
 
 
 @pytest.mark.anyio
