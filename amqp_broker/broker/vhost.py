@@ -442,7 +442,7 @@ class VirtualHost(QueueHost):
         """
         check_conditional_delete(queue, if_unused, if_empty)
         resource = queue_in(queue.name, self.name)
-        if if_empty and queue.ready_count():
+        if if_empty and (queue.ready_count() or len(queue.retries)):
             raise precondition_failed(resource + " not empty")
         if if_unused and queue.consumers:
             raise precondition_failed(resource + " in use")

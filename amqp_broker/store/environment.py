@@ -68,7 +68,11 @@ def open_environment(
         options["lib_version"] = 0
     while True:
         try:
-            return lmdb.open(path, map_size=map_size, **options)
+            environment = lmdb.open(path, map_size=map_size, **options)
+            if not readonly:
+                # A reader that was killed would keep pages from being used again for as long as its slot stands.
+                environment.reader_check()
+            return environment
         except lmdb.Error as error:
             code = getattr(error, "code", 0)
             if map_size > SMALLEST_MAP_SIZE and (isinstance(error, lmdb.MemoryError) or code == errno.ENOMEM):

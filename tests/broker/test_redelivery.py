@@ -14,6 +14,7 @@ from amqp_broker.broker.features import (
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.redelivery import retry_delay
+from amqp_broker.errors import SoftError
 from tests.broker.house import House
 from tests.broker.taker import Getter, Taker, bodies_in, drain, publish
 
@@ -350,3 +351,15 @@ def test_ten_thousand_retries_are_one_entry_of_the_timetable(house: House) -> No
     assert len(house.timetable) == 1
     house.pass_time(100)
     assert bodies_in(queue) == [b"%d" % number for number in range(10_000)]
+
+
+def test_a_queue_whose_messages_wait_for_their_next_try_is_not_empty(house: House) -> None:
+    queue = house.queue(delayed_retry_type="all", delayed_retry_min=100)
+    publish(queue, b"1")
+    queue.requeue([got(queue)])
+    assert queue.ready_count() == 0
+    with pytest.raises(SoftError, match="not empty"):
+        house.vhost.delete_queue(queue, if_empty=True)
+    house.pass_time(100)
+    assert drain(queue) == [(b"1", True)]
+    house.vhost.delete_queue(queue, if_empty=True)
