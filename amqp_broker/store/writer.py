@@ -27,6 +27,7 @@ _GROWTH: Final = 2
 _pack_key: Final = records.ENTRY_KEY.pack
 _unpack_key: Final = records.ENTRY_KEY.unpack_from
 _pack_head: Final = records.HEAD.pack
+_unpack_head: Final = records.HEAD.unpack_from
 _HEAD_SIZE: Final = records.HEAD.size
 
 
@@ -269,14 +270,23 @@ class _Changes:
         cursor = self._cursor
         each = iter(runs)
         for first, last in zip(each, each, strict=True):
-            lane = self._lane(queue_id, first)
+            entries = octets = 0
             found = cursor.set_range(_pack_key(queue_id, first))
-            while found and cursor.key():
-                row_queue_id, seq = _unpack_key(cursor.key())
+            while found and (key := cursor.key()):
+                row_queue_id, seq = _unpack_key(key)
                 if seq > last or row_queue_id != queue_id:
                     break
-                lane.lose(cursor.value())
+                value = cursor.value()
+                flags, body_offset = _unpack_head(value)
+                if flags & records.REFERENCE:
+                    self._lane(queue_id, seq).lose(value)
+                else:
+                    octets += len(value) - body_offset
+                    entries += 1
                 found = cursor.delete()
+            lane = self._lane(queue_id, first)
+            lane.entries -= entries
+            lane.octets -= octets
 
     def delete_reference(self, content: list[int]) -> None:
         cursor = self._cursor
@@ -329,15 +339,22 @@ class _Changes:
         queue_id, fields = content
         items = self._items
         each = iter(fields)
-        lane = _Gain()
-        level = -1
         for seq, extras, address, header, body in zip(each, each, each, each, each, strict=True):
-            if seq >> records.LEVEL_SHIFT != level:
-                level = seq >> records.LEVEL_SHIFT
-                lane = self._lane(queue_id, seq)
-            lane.entries += 1
-            lane.octets += len(body) if type(body) is bytes else sum(map(len, body))
             items.append((_pack_key(queue_id, seq), _encode_message(extras, address, header, body)))
+        self._count_puts(queue_id, fields[::5], fields[4::5])
+
+    def _count_puts(self, queue_id: int, seqs: list[int], bodies: list[Any]) -> None:
+        """Nearly always all are of one lane, and then they are counted together."""
+        sizes = [len(body) if type(body) is bytes else sum(map(len, body)) for body in bodies]
+        if min(seqs) >> records.LEVEL_SHIFT == max(seqs) >> records.LEVEL_SHIFT:
+            lane = self._lane(queue_id, seqs[0])
+            lane.entries += len(seqs)
+            lane.octets += sum(sizes)
+            return
+        for seq, size in zip(seqs, sizes, strict=True):
+            lane = self._lane(queue_id, seq)
+            lane.entries += 1
+            lane.octets += size
 
     def put_reference(self, content: list[Any]) -> None:
         queue_id, fields = content
