@@ -134,6 +134,7 @@ class DelayQueue(Queue):
             if not self._is_due(now):
                 break
             _, _, entry = heappop(self.waiting)
+            self.ready_bytes -= entry.message.header.body_size
             released += 1
             self._released = max(self._released, entry.seq >> NUMBER_BITS)
             if self.host is not None:
@@ -245,10 +246,7 @@ class DelayQueue(Queue):
                 # The rest of the slice comes when there is room for it: within a slice order is not worth memory.
                 break
             self._bring_next()
-        if not self.waiting or self.waiting[0][0] > now:
-            return False
-        self.ready_bytes -= self.waiting[0][2].message.header.body_size
-        return True
+        return len(self.waiting) > 0 and self.waiting[0][0] <= now
 
     def _bring_next(self) -> None:
         """Move the boundary past the next run of the store, and what lies before it into the heap."""
