@@ -122,3 +122,23 @@ def without_circles(queues: list[Queue], visited: set[bytes]) -> list[Queue]:
         elif queue.name.encode("utf-8", "surrogateescape") not in visited:
             kept.append(queue)
     return kept
+
+
+def route_varies(exchanges: dict[str, Exchange], exchange: Exchange) -> bool:
+    """Whether a route from an exchange depends on more than the routing key, so that it must not be kept."""
+    seen: dict[str, None] = {}
+    pending: list[Exchange] = [exchange]
+    while pending:
+        source = pending.pop()
+        if source.name in seen:
+            continue
+        seen[source.name] = None
+        if source.varies or source.gate is not None:
+            return True
+        if source.alternate is not None and source.alternate in exchanges:
+            pending.append(exchanges[source.alternate])
+        if source.to_exchanges:
+            for binding in source.bindings.values():
+                if not isinstance(binding.destination, Queue):
+                    pending.append(binding.destination)
+    return False

@@ -34,7 +34,7 @@ from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.queue_types import new_queue
 from amqp_broker.broker.quorum_queue import check_conditional_delete, check_server_named
-from amqp_broker.broker.routing import Way, without_circles
+from amqp_broker.broker.routing import Way, route_varies, without_circles
 from amqp_broker.broker.timetable import Timetable
 from amqp_broker.content.erlang import atom_term
 from amqp_broker.content.header import ContentHeader
@@ -202,22 +202,7 @@ class VirtualHost(QueueHost):
 
     def route_varies(self, exchange: Exchange) -> bool:
         """Whether a route from here depends on more than the routing key, so that it must not be kept."""
-        seen: dict[str, None] = {}
-        pending: list[Exchange] = [exchange]
-        while pending:
-            source = pending.pop()
-            if source.name in seen:
-                continue
-            seen[source.name] = None
-            if source.varies or source.gate is not None:
-                return True
-            if source.alternate is not None and source.alternate in self.exchanges:
-                pending.append(self.exchanges[source.alternate])
-            if source.to_exchanges:
-                for binding in source.bindings.values():
-                    if isinstance(binding.destination, Exchange):
-                        pending.append(binding.destination)
-        return False
+        return route_varies(self.exchanges, exchange)
 
     # -- exchanges
 
