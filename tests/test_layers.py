@@ -49,8 +49,14 @@ ALLOWED: Final[dict[str, set[str]]] = {
         "time",
     },  # a lock around resizing; how long to wait for another broker
     "amqp_broker.store.reader": {"threading"},  # the type of that lock
+    "amqp_broker.store.follower": {"threading"},  # has LMDB follow beside the log
     "amqp_broker.config.options": {"socket"},  # the host's name, for the cluster name
 }
+# Who reads a clock or sets a timer: the broker's one clock, what waits before there is one, and the load generator.
+OWN_CLOCK: Final = {"amqp_broker.server.clock", "amqp_broker.store.open", "amqp_broker.cli.perf"}
+WAITS: Final = {"call_at", "call_later", "sleep", "sleep_until"}
+DEADLINES: Final = {"current_time", "fail_after", "move_on_after", "timeout", "timeout_at", "wait_for"}
+LOOPS: Final = ("loop", "get_running_loop()", "get_event_loop()")
 
 
 def module_name(path: Path) -> str:
@@ -116,6 +122,51 @@ def forbidden(module: str, imported: str) -> str | None:
     if top in OUTSIDE_WORLD and not (here == "store" and module.split(".")[2:3][0] in CARRIERS):
         return f"only {', '.join(sorted(OUTERMOST))} and the store's carriers may import {top}"
     return None
+
+
+def clocks_used(source: str) -> list[str]:
+    """Where a module reads a clock or sets a timer that was not handed in, as it stands there."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module in ("anyio", "asyncio"):
+            found += [alias.name for alias in node.names if alias.name in WAITS | DEADLINES]
+        elif isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            waits = node.attr in WAITS and not f".{owner}".endswith(".clock")
+            sets_deadline = node.attr in DEADLINES and owner in ("anyio", "asyncio")
+            reads = node.attr == "time" and owner.endswith(LOOPS)
+            if waits or sets_deadline or reads:
+                found.append(ast.unparse(node))
+    return found + [name for name, _ in imports_of(source) if name.partition(".")[0] in CLOCKS]
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_goes_by_the_clock_that_is_handed_in(module: str) -> None:
+    if module not in OWN_CLOCK and layer(module) != "perf":
+        assert clocks_used(SOURCES[module].read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time",
+        "from time import monotonic",
+        "import datetime",
+        "anyio.sleep(1)",
+        "from anyio import sleep",
+        "with anyio.move_on_after(1): pass",
+        "asyncio.get_running_loop().call_later(1, f)",
+        "self.loop.call_at(1, f)",
+        "loop.time()",
+        "asyncio.timeout(1)",
+    ],
+)
+def test_a_clock_of_ones_own_is_seen(source: str) -> None:
+    assert len(clocks_used(source)) == 1
+
+
+def test_a_clock_that_was_handed_in_may_be_used() -> None:
+    assert clocks_used("clock.call_later(1, f)\nself.clock.sleep(1)\nself._call_later(1, f)") == []
 
 
 @pytest.mark.parametrize("module", SOURCES)

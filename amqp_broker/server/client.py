@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from amqp_broker.server.blocks import BodyBuffer
@@ -42,6 +41,7 @@ class Client(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_body",
+        "_clock",
         "_commits",
         "_full",
         "_room",
@@ -59,6 +59,7 @@ class Client(asyncio.BufferedProtocol):
     def __init__(self, server: Server, commits: Commits) -> None:
         self._server = server
         self._commits = commits
+        self._clock = server.clock
         self._full = False
         self._body = BodyBuffer(server.blocks)
         self._room: memoryview | None = None
@@ -148,6 +149,7 @@ class Client(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._full = False
+        self._commits.timer.begin_turn()
         self.flush()
         self._commits.finish_turn()
         self._commits.release_held_back()
@@ -178,7 +180,7 @@ class Client(asyncio.BufferedProtocol):
                 self.transport.abort()
             output.clear()
             self._commits.moved += size
-            connection.sent(size, monotonic())
+            connection.sent(size, self._clock.monotonic())
         if connection.finished and not output:
             self.transport.close()
 
@@ -194,5 +196,5 @@ class Client(asyncio.BufferedProtocol):
         if not self.reading and not self.transport.is_closing():
             self.reading = True
             self.connection.unread = False
-            self.connection.last_received = monotonic()
+            self.connection.last_received = self._clock.monotonic()
             self.transport.resume_reading()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from amqp_broker.broker.memory import Memory
+from amqp_broker.server.clock import Cancellable, ServerClock
 from amqp_broker.server.timer import Timer
 from amqp_broker.session.settings import Turn
 from amqp_broker.store.errors import StoreDied, StoreError
@@ -45,11 +46,17 @@ class Commits:
     """
 
     def __init__(
-        self, store: BatchStore, carrier: Carrier, turn: Turn, broker: Broker, limits: Limits
+        self,
+        store: BatchStore,
+        carrier: Carrier,
+        turn: Turn,
+        broker: Broker,
+        limits: Limits,
+        clock: ServerClock,
     ) -> None:
         self.store = store
         self.turn = turn
-        self.timer = Timer(broker.timetable, self.finish_turn)
+        self.timer = Timer(broker.timetable, clock, self.finish_turn)
         self.memory = Memory(broker, limits.messages_in_memory)
         self.moved = 0
         self.clients: dict[Connection, Client] = {}
@@ -58,12 +65,13 @@ class Commits:
         self.ending = False
         self._uncommitted_max = limits.uncommitted_max
         self._carrier = carrier
+        self._call_later = clock.call_later
         self._under_way: Batch | None = None
-        self._lazily: asyncio.TimerHandle | None = None
+        self._lazily: Cancellable | None = None
         self._unsent = anyio.Event()
         self._error: StoreError | None = None
         self._closing = False
-        self._seal_again: asyncio.TimerHandle | None = None
+        self._seal_again: Cancellable | None = None
         self._ended = asyncio.Event()
         self._deserted = asyncio.Event()
         self._turn_follows = False
@@ -100,7 +108,7 @@ class Commits:
             if self.store.urgent or self._closing:
                 self._commit()
             elif self._lazily is None and self._seal_again is None:
-                self._lazily = asyncio.get_running_loop().call_later(LAZY, self._commit)
+                self._lazily = self._call_later(LAZY, self._commit)
         self.timer.follow()
         if self.moved > MOVED:
             self.moved = 0
@@ -163,6 +171,7 @@ class Commits:
 
     def _follow(self) -> None:
         self._turn_follows = False
+        self.timer.begin_turn()
         self.finish_turn()
 
     def _commit(self) -> None:
@@ -230,6 +239,7 @@ class Commits:
                 continue
             self._note_success()
             self._under_way = None
+            self.timer.begin_turn()
             self.store.committed(batch.number)
             self.finish_turn()
             self.release_held_back()
@@ -242,7 +252,7 @@ class Commits:
             self._end(error)
             return
         self._note_failure(error)
-        asyncio.get_running_loop().call_later(RETRY, self._send, batch)
+        self._call_later(RETRY, self._send, batch)
 
     def _cannot_seal(self, error: StoreError) -> None:
         """There is no memory to put a batch together: it goes on gathering until there is."""
@@ -251,7 +261,7 @@ class Commits:
             return
         self._note_failure(error)
         if self._seal_again is None:
-            self._seal_again = asyncio.get_running_loop().call_later(RETRY, self._try_to_seal)
+            self._seal_again = self._call_later(RETRY, self._try_to_seal)
 
     def _try_to_seal(self) -> None:
         self._seal_again = None

@@ -12,7 +12,6 @@ import logging
 import os
 import socket
 import sys
-from time import monotonic
 from typing import Any, Final
 
 import anyio
@@ -24,6 +23,7 @@ from amqp_broker.server.admission import Admission, raise_descriptor_limit
 from amqp_broker.server.alarms import Watch
 from amqp_broker.server.blocks import Blocks
 from amqp_broker.server.client import Client
+from amqp_broker.server.clock import ServerClock, SystemClock
 from amqp_broker.server.commits import Commits
 from amqp_broker.server.definitions import load_definitions, log_loaded, log_refused
 from amqp_broker.server.garbage import Garbage
@@ -51,10 +51,14 @@ NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
 class Server:
-    """`bind`, `open`, `listen`, then `run` until `stop`; `close` in any case. addresses: where it listens."""
+    """`bind`, `open`, `listen`, then `run` until `stop`; `close` in any case. addresses: where it listens.
 
-    def __init__(self, config: Config) -> None:
+    clock: all of its time; that of the machine unless another one is handed in.
+    """
+
+    def __init__(self, config: Config, clock: ServerClock | None = None) -> None:
         self.config = config
+        self.clock = clock or SystemClock()
         self.addresses: list[str] = []
         self._directory = self._open_directory()
         self._carrier: Carrier = self._new_carrier()
@@ -64,12 +68,12 @@ class Server:
         self.broker = Broker(self.store)
         self._settings = session_settings(config)
         self._turn = Turn()
-        self._commits = Commits(self.store, self._carrier, self._turn, self.broker, config.limits)
+        self._commits = Commits(self.store, self._carrier, self._turn, self.broker, config.limits, self.clock)
         self._listeners: list[asyncio.Server] = []
         self._stopping = anyio.Event()
         self._garbage = Garbage()
         self.blocks = Blocks()
-        self.wakefulness = Wakefulness(config.listeners.busy_wait / 1_000_000)
+        self.wakefulness = Wakefulness(config.listeners.busy_wait / 1_000_000, self.clock)
         self._admission = Admission(config.limits.connection_max)
         self._spill_failure = ""
         self._ended_in_order = False
@@ -111,7 +115,7 @@ class Server:
             found.messages,
             found.exchanges,
             found.bindings,
-            monotonic() - started,
+            self.clock.monotonic() - started,
         )
         if self.config.data.load_definitions:
             log_loaded(self.config, load_definitions(self.broker, self.config))
@@ -196,13 +200,14 @@ class Server:
         if not peer or not here:
             return None
         raw = client.transport.get_extra_info("socket")
-        if not self._admission.admits(len(self._commits.clients), raw.fileno(), monotonic()):
+        now = self.clock.monotonic()
+        if not self._admission.admits(len(self._commits.clients), raw.fileno(), now):
             return None
         from_loopback = _is_loopback(peer)
         self._tune_socket(raw, from_loopback)
         name = f"{_address_text(peer)} -> {_address_text(here)}"
         _log.info("accepted connection %s", name)
-        connection = Connection(self.broker, self._settings, self._turn, name, from_loopback, monotonic())
+        connection = Connection(self.broker, self._settings, self._turn, name, from_loopback, now)
         self._commits.clients[connection] = client
         return connection
 
@@ -230,7 +235,7 @@ class Server:
         if isinstance(error, StoreError):
             self._commits.give_up(error)
         elif isinstance(error, OSError) and error.errno in NO_DESCRIPTOR:
-            self._admission.none_left(error, monotonic())
+            self._admission.none_left(error, self.clock.monotonic())
         elif isinstance(error, MemoryError):
             _log.error("no memory: %s", context["message"])
         else:
@@ -239,7 +244,7 @@ class Server:
     async def _keep_time(self) -> None:
         """Let time pass for the sessions, and watch memory and disk."""
         while True:
-            await anyio.sleep(TICK)
+            await self.clock.sleep(TICK)
             try:
                 self._tick()
             except StoreError as error:
@@ -292,8 +297,10 @@ class Server:
             client.connection.shut_down("shutdown", now)
             client.go_on()
         self._commits.finish_turn()
-        with anyio.move_on_after(SHUTDOWN_PATIENCE):
+        with anyio.CancelScope() as scope:
+            patience = self.clock.call_later(SHUTDOWN_PATIENCE, scope.cancel)
             await self._commits.wait_no_clients()
+        patience.cancel()
         for client in self.clients:
             client.transport.abort()
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from time import monotonic
+
+from amqp_broker.server.clock import ServerClock
 
 
 class Wakefulness:
-    """busy_wait: seconds to stay awake after a turn, 0 not to."""
+    """busy_wait: seconds of `clock` to stay awake after a turn, 0 not to, as where that clock may stand still."""
 
-    def __init__(self, busy_wait: float) -> None:
+    def __init__(self, busy_wait: float, clock: ServerClock) -> None:
         self._busy_wait = busy_wait
+        self._monotonic = clock.monotonic
         self._until = 0.0
         self._awake = not busy_wait
 
@@ -28,7 +30,7 @@ class Wakefulness:
             asyncio.get_running_loop().call_soon(self._poll)
 
     def _poll(self) -> None:
-        if monotonic() < self._until:
+        if self._monotonic() < self._until:
             os.sched_yield()
             asyncio.get_running_loop().call_soon(self._poll)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+from amqp_broker.server.clock import SystemClock
 from amqp_broker.server.wakefulness import Wakefulness
 
 
@@ -22,7 +23,7 @@ def polls(busy_wait: float, turns: int = 1) -> tuple[int, float]:
             return ordinary(callback, *args, **kwargs)  # type: ignore[arg-type]
 
         loop.call_soon = counting  # type: ignore[method-assign,assignment]
-        wakefulness = Wakefulness(busy_wait)
+        wakefulness = Wakefulness(busy_wait, SystemClock())
         started = monotonic()
         for _ in range(turns):
             wakefulness.turn_run(started)
