@@ -32,6 +32,7 @@ HOT_MODULES = (
     "store/records.py",
     "store/reader.py",
     "store/batch.py",
+    "store/changes.py",
     "store/journal.py",
     "store/memory.py",
 )

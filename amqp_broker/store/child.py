@@ -11,12 +11,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
+from typing import Final
 
 from amqp_broker.store.environment import log_path, open_environment
 from amqp_broker.store.errors import StoreError
-from amqp_broker.store.log import LoggedWriter
-from amqp_broker.store.loop import refuse, serve
+from amqp_broker.store.logged import LoggedWriter
+from amqp_broker.store.loop import complain, refuse, serve
 from amqp_broker.store.writer import Writer
+
+# Seconds for which one thread may keep the other from running.
+SWITCH_INTERVAL: Final = 0.0005
 
 
 def main(arguments: list[str]) -> int:
@@ -24,15 +29,22 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     descriptor = int(arguments[0])
+    # The log is not to wait for what LMDB is given beside it.
+    sys.setswitchinterval(SWITCH_INTERVAL)
     path = arguments[2]
     try:
-        environment = open_environment(path, map_size=int(arguments[3]), durability=arguments[4])
-        writer = LoggedWriter(Writer(environment, path), log_path(path), logged=arguments[5] == "logged")
+        reopen = partial(open_environment, path, map_size=int(arguments[3]), durability=arguments[4])
+        writer = LoggedWriter(
+            Writer(reopen(), path, reopen=reopen),
+            log_path(path),
+            logged=arguments[5] == "logged",
+            complain=complain,
+        )
     except StoreError as error:
         refuse(descriptor, error)
         return 1
     serve(descriptor, writer)
-    environment.close()
+    writer.close()
     return 0
 
 

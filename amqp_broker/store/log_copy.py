@@ -1,113 +1,166 @@
-"""The log as somebody else reads it, be it while its writer goes on: a copy of the octets, cut into records.
+"""The log as it is read: its octets, cut into records.
 
-It follows the rules of `log.Log.read` and opens nothing for writing. A reading may meet octets of two rounds, of which
-the later one is being written over the earlier; but a record is only taken if its checksum holds and its number
-follows that of the one before, so what comes out was in the log in just this order.
+By a start, and by others while its writer goes on. A record is only taken if its checksum holds and its number follows
+that of the one before it. Nothing here writes.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 import zlib
-from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from amqp_broker.store.errors import StoreError
-from amqp_broker.store.log import LOG_SIZE, RECORD
 
+# crc32 of what follows, batch number, size of the payload
+RECORD: Final[struct.Struct] = struct.Struct("<IQQ")
+# No batch has number 0. Written behind each append, it keeps a reader from what an earlier round left there: the
+# octets of a message, perhaps, that pass for a record.
 END: Final = bytes(RECORD.size)
-_NUMBER: Final = slice(4, 12)
+LOG_SIZE: Final = 16 << 20
+# Of a record: its number behind the checksum.
+_NUMBER_AT: Final = 4
+# How often a log is read in which a half begins again meanwhile.
+_TRIES: Final = 100
+
+Record: TypeAlias = tuple[int, bytes]
 
 
-class LogCopy:
-    """records: number and octets of each whole record from the front on, up to the first that is not whole.
+class Half:
+    """The records of a half of the log, as far as they are whole and their numbers follow each other.
 
-    cut_short: the file ends within what it once had, so that a start would refuse it.
+    octets: what there is of it. records: the number of each, and its octets. end: where they end.
+    ended: the writer put an end there, beyond which nothing counts.
+    left_off: the octets are over before the record that would be next.
     """
 
-    def __init__(self, data: bytes, size: int = LOG_SIZE) -> None:
-        self.records: Final[list[tuple[int, bytes]]] = []
-        self._data = data
-        self._end = 0
-        # The writer put an end here, beyond which nothing counts.
-        self._ended = False
-        self._read()
-        self.cut_short: Final = self._leaves_off() and len(data) < size and any(data)
-
-    def after(self, number: int) -> list[tuple[int, bytes]]:
-        """The records of the batches that a store lacks whose last batch is `number`. Raises ValueError if it
-        lacks others before them.
-        """
-        records = [record for record in self.records if record[0] > number]
-        if records and records[0][0] != number + 1:
-            raise ValueError(
-                f"the log begins with batch {records[0][0]}, but the store ends with batch {number}: "
-                "what lies between them is missing"
-            )
-        return records
-
-    def broken_after(self, number: int) -> int:
-        """The batch whose record is damaged although a whole one follows it, 0 if there is none.
-
-        number: the store's last batch; those up to it no longer matter.
-        """
-        if self._ended:
-            return 0
-        broken = max(number, self.records[-1][0] if self.records else 0) + 1
-        pattern = (broken + 1).to_bytes(8, "little")
-        at = self._data.find(pattern, self._end)
-        while at >= 0:
-            found = _whole_record(self._data, at - _NUMBER.start)
-            if found is not None:
-                return broken
-            at = self._data.find(pattern, at + 1)
-        return 0
-
-    def _read(self) -> None:
+    def __init__(self, octets: bytes) -> None:
+        self.octets: Final = octets
+        self.records: Final[list[Record]] = []
+        self.end = 0
         number = 0
-        while (record := _whole_record(self._data, self._end)) is not None:
+        while (record := _whole_record(octets, self.end)) is not None:
             found = RECORD.unpack_from(record)[1]
             if number and found != number + 1:
-                return
+                break
             number = found
             self.records.append((found, record))
-            self._end += len(record)
-        self._ended = self._data[self._end : self._end + len(END)] == END
+            self.end += len(record)
+        self.ended = octets[self.end : self.end + len(END)] == END
+        self.left_off = self._leaves_off()
+
+    @property
+    def first(self) -> int:
+        """The number of the first record, 0 if there is none."""
+        return self.records[0][0] if self.records else 0
 
     def _leaves_off(self) -> bool:
-        """The file is over before the record at the end of those that are whole."""
-        left = len(self._data) - self._end
+        left = len(self.octets) - self.end
         if left < RECORD.size:
             return True
-        _, found, size = RECORD.unpack_from(self._data, self._end)
+        _, found, size = RECORD.unpack_from(self.octets, self.end)
         follows = not self.records or found == self.records[-1][0] + 1
         return found > 0 and follows and bool(size > left - RECORD.size)
 
 
-def read_log(path: str) -> LogCopy:
-    """What is in the file now; as of an empty one if there is none. Raises StoreError."""
+class LogCopy:
+    """What a log holds. data: the octets of the file; size: how long it should be.
+
+    records: number and octets of each whole record, from the oldest on. cut_short: the file ends within what it once
+    had. It may be read while its writer goes on, and then have octets of two rounds, of which the later one is being
+    written over the earlier; but what comes out was in the log in just this order.
+    """
+
+    def __init__(self, data: bytes, size: int = LOG_SIZE) -> None:
+        self.size: Final = len(data)
+        self.halves: Final = [Half(data[: size // 2]), Half(data[size // 2 :])]
+        kept: dict[int, bytes] = {}
+        for half in sorted(self.halves, key=lambda half: half.first):
+            # What the older half has of the numbers of the newer one is what was refused there, and written again.
+            kept = {number: record for number, record in kept.items() if number < half.first}
+            kept.update(half.records)
+        self.records: Final[list[Record]] = list(kept.items())
+        # A file of full length, or of half of it, ends with a torn record at worst. One that never had its length
+        # holds only zeros.
+        whole = len(data) >= size or len(data) == size // 2
+        left_off = self.halves[len(data) > size // 2].left_off
+        self.cut_short: Final = left_off and not whole and any(data)
+
+    def after(self, number: int) -> list[Record]:
+        """The records of the batches that a store lacks whose last batch is `number`. Raises ValueError if others are
+        missing before or between them.
+        """
+        records = [record for record in self.records if record[0] > number]
+        last = number
+        for found, _ in records:
+            if found != last + 1:
+                raise ValueError(gap(number, last, found))
+            last = found
+        return records
+
+    def broken_after(self, number: int) -> int:
+        """The batch whose record is damaged although a whole one follows it in its half, 0 if there is none.
+
+        number: the store's last batch; those up to it no longer matter.
+        """
+        last = max(number, self.records[-1][0] if self.records else 0)
+        for half in self.halves:
+            broken = last + 1
+            if half.records and half.records[-1][0] < last:
+                # Of the older half what lacks at its end would be seen as a gap.
+                continue
+            if not half.ended and _follows(half.octets, half.end, broken + 1):
+                return broken
+        return 0
+
+
+def read_log(path: str, size: int = LOG_SIZE) -> LogCopy:
+    """What is in the file now, be it while its writer goes on; as of an empty one if there is none.
+
+    Raises StoreError.
+    """
     try:
         with open(path, "rb", buffering=0) as file:
-            return LogCopy(b"".join(_octets(file.fileno())))
+            # If a half begins again meanwhile, what was read of the other may not be what came before or after it.
+            for _ in range(_TRIES):
+                before = _heads(file.fileno(), size)
+                data = read_octets(file.fileno())
+                if _heads(file.fileno(), size) == before:
+                    return LogCopy(data, size)
     except FileNotFoundError:
         return LogCopy(b"")
     except OSError as error:
         raise StoreError(path, f"cannot read the log: {error.strerror}", error.errno or 0) from error
+    raise StoreError(path, "the log is written faster than it can be read")
+
+
+def gap(stored: int, last: int, found: int) -> str:
+    """What to say of batch `found` where the one after `last` should be; `stored` is the store's last batch."""
+    if last > stored:
+        return f"batch {found} follows batch {last} in the log: what lies between them is missing"
+    return (
+        f"the log begins with batch {found}, but the store ends with batch {stored}: "
+        "what lies between them is missing"
+    )
+
+
+def read_octets(descriptor: int) -> bytes:
+    """All of a file, from its front to its end: those who write do so in that order, too. Raises OSError."""
+    parts: list[bytes] = []
+    left = os.fstat(descriptor).st_size
+    at = 0
+    # A read ends early before a sector that cannot be read; only the next one says so.
+    while left and (part := os.pread(descriptor, left, at)):
+        parts.append(part)
+        left -= len(part)
+        at += len(part)
+    return b"".join(parts)
 
 
 def payload_of(record: bytes) -> bytes:
     """The batch that a record holds."""
     return record[RECORD.size :]
-
-
-def _octets(descriptor: int) -> Iterator[bytes]:
-    """The file's octets. From its front to its end: those who write do so in that order, too."""
-    left = os.fstat(descriptor).st_size
-    at = 0
-    while left and (part := os.pread(descriptor, left, at)):
-        yield part
-        left -= len(part)
-        at += len(part)
 
 
 def _whole_record(data: bytes, at: int) -> bytes | None:
@@ -119,3 +172,18 @@ def _whole_record(data: bytes, at: int) -> bytes | None:
     if not number or end > len(data) or zlib.crc32(data[at + 4 : end]) != checksum:
         return None
     return data[at:end]
+
+
+def _heads(descriptor: int, size: int) -> list[bytes]:
+    return [os.pread(descriptor, RECORD.size, at) for at in (0, size // 2)]
+
+
+def _follows(data: bytes, start: int, number: int) -> bool:
+    """Whether a whole record of this number stands anywhere behind `start`."""
+    pattern = number.to_bytes(8, "little")
+    at = data.find(pattern, start)
+    while at >= 0:
+        if at >= _NUMBER_AT and _whole_record(data, at - _NUMBER_AT) is not None:
+            return True
+        at = data.find(pattern, at + 1)
+    return False

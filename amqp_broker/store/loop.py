@@ -18,7 +18,7 @@ import sys
 from typing import Final, TypeAlias
 
 from amqp_broker.store.errors import StoreDied, StoreError
-from amqp_broker.store.log import LoggedWriter
+from amqp_broker.store.logged import LoggedWriter
 
 REQUEST: Final[struct.Struct] = struct.Struct("<QQ")
 ANSWER: Final[struct.Struct] = struct.Struct("<QII")
@@ -90,18 +90,19 @@ class Inbox:
         return count > 0
 
 
-def _complain(text: str) -> None:
-    # Nobody waits for an answer here, and where the disk is full, so may be the log.
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{text}\n")
-
-
 def _read(descriptor: int, buffer: memoryview) -> int:
     try:
         return os.readv(descriptor, [buffer])
     except ConnectionResetError:
         # The other side went without reading our last answers.
         return 0
+
+
+def complain(text: str) -> None:
+    """Say on standard error what nobody waits for."""
+    # Where the disk is full, so may be the log.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
 
 
 def serve(descriptor: int, writer: LoggedWriter) -> None:
@@ -112,55 +113,21 @@ def serve(descriptor: int, writer: LoggedWriter) -> None:
     poll.register(descriptor, select.POLLIN)
     failed = 0
     released: list[int] = []
-    pauses = Pauses(writer, poll)
+    writer.start()
     try:
         while True:
-            if not failed:
-                released += pauses.use()
+            if writer.behind and not failed and not poll.poll(PAUSE):
+                writer.follow_soon()
             requests = inbox.receive()
             if not requests:
                 break
             failed = _apply(descriptor, writer, requests, failed, released)
         writer.follow()
     except StoreError as error:
-        _complain(str(error))
+        complain(str(error))
     except MemoryError:
         # In the middle of anything. The broker stops, and a start takes over what the log has.
-        _complain("no memory left to write the store with")
-
-
-class Pauses:
-    """What is done while nothing is asked for: tidying, and bringing LMDB up to the log."""
-
-    def __init__(self, writer: LoggedWriter, poll: select.poll) -> None:
-        self._writer = writer
-        self._poll = poll
-        self._complained = False
-
-    def use(self) -> list[int]:
-        """Use the pause there is, if any. Returns released store ids.
-
-        Tidying does not wait for a pause, which may never come. What cannot be done now is left for the next time, or
-        for a batch to complain of; here it is said once until it can. Raises StoreDied.
-        """
-        writer, poll = self._writer, self._poll
-        released: list[int] = []
-        try:
-            while (writer.untidy or writer.behind) and not poll.poll(0):
-                if writer.untidy:
-                    writer.tidy()
-                elif poll.poll(PAUSE):
-                    break
-                else:
-                    released += writer.follow()
-                self._complained = False
-        except StoreDied:
-            raise
-        except StoreError as error:
-            if not self._complained:
-                _complain(str(error))
-            self._complained = True
-        return released
+        complain("no memory left to write the store with")
 
 
 def refuse(descriptor: int, error: StoreError) -> None:

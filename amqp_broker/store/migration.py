@@ -9,7 +9,7 @@ from __future__ import annotations
 import lmdb
 
 from amqp_broker.store import records
-from amqp_broker.store.writer import Databases
+from amqp_broker.store.changes import Databases
 
 
 def migrate(environment: lmdb.Environment, version: int) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 import lmdb
 
 from amqp_broker.store import records
+from amqp_broker.store.changes import Databases
 from amqp_broker.store.environment import (
     COMMIT,
     DEFAULT_MAP_SIZE,
@@ -29,7 +30,6 @@ from amqp_broker.store.environment import (
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.migration import migrate
 from amqp_broker.store.reader import Reader
-from amqp_broker.store.writer import Databases
 
 ORPHAN_PATIENCE: Final = 10.0
 _POLL: Final = 0.01

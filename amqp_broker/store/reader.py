@@ -18,11 +18,13 @@ from amqp_broker.store import records
 from amqp_broker.store.definitions import decode_definition
 from amqp_broker.store.environment import data_file
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.mapped import Mapping
 from amqp_broker.store.place import Place
 
 READ_BYTES: Final = 4 << 20
-# Octets that are read until the environment is opened anew, and those of a row besides its body, roughly.
-REOPEN: Final = 64 << 20
+# Octets of the map that may be resident before the environment is opened anew, and those of a row besides its body,
+# roughly.
+RESIDENT: Final = 64 << 20
 _ROW: Final = 64
 
 _unpack_key: Final = records.ENTRY_KEY.unpack_from
@@ -51,8 +53,8 @@ class Reader:
 
     path: the data directory.
     resizing: held by whoever changes the size of this process's map, which LMDB forbids while anyone reads.
-    reopen: opens the environment anew, None where this process has it open for others as well. Pages of the map that
-    were read stay resident for as long as it is open, so that a reader of much would seem to hold all of it.
+    reopen: opens the environment anew, which is done now and then (see `mapped`); None where this process has it open
+    for others as well.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Reader:
         self._reopen = reopen
         # Without its name the file could not be opened anew.
         self._place = Place(data_file(path))
+        self._mapping = Mapping(RESIDENT)
         self._octets_read = 0
         self._use(environment)
 
@@ -100,14 +103,18 @@ class Reader:
         """As `Store.read`. Raises StoreError."""
         with self._resizing:
             try:
-                if self._octets_read > REOPEN and self._reopen is not None and self._place.kept:
-                    self._octets_read = 0
+                if self._reopen is not None and self._outgrown() and self._place.kept:
                     self.environment.close()
                     self._use(self._reopen())
                 with self._begin() as txn:
                     return self._read(txn, queue_id, first_seq, limit)
             except (lmdb.Error, ValueError) as error:
                 raise self._failure(error) from error
+
+    def _outgrown(self) -> bool:
+        octets = self._octets_read
+        self._octets_read = 0
+        return self._mapping.outgrown(octets)
 
     def log_number(self) -> int:
         """The number of the last batch of the log that LMDB has, see `log`. Raises StoreError."""

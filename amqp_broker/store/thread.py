@@ -15,8 +15,8 @@ import anyio.to_thread
 from amqp_broker.store.carrier import Carrier
 from amqp_broker.store.environment import log_path
 from amqp_broker.store.errors import StoreError
-from amqp_broker.store.log import LoggedWriter
-from amqp_broker.store.loop import refuse, serve
+from amqp_broker.store.logged import LoggedWriter
+from amqp_broker.store.loop import complain, refuse, serve
 from amqp_broker.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class ThreadCarrier(Carrier):
                     Writer(directory.environment, directory.path, directory.resizing),
                     log_path(directory.path),
                     logged=directory.logged,
+                    complain=complain,
                 )
             except StoreError as error:
                 refuse(connection.fileno(), error)

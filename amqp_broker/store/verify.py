@@ -22,11 +22,11 @@ from amqp_broker.broker.ports import Definition
 from amqp_broker.content.header import parse_header
 from amqp_broker.store import records
 from amqp_broker.store.backup import open_for_reading
+from amqp_broker.store.changes import KINDS
 from amqp_broker.store.definitions import decode_definition, definition_key
 from amqp_broker.store.environment import DEFAULT_MAP_SIZE, data_file, environment_path, log_path
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.log_copy import LogCopy, payload_of, read_log
-from amqp_broker.store.writer import _APPLY
 
 # Findings of either sort that are told; of more it is said how many.
 MOST_TOLD: Final = 1000
@@ -247,7 +247,7 @@ class Inspection:
         for batch, record in pending:
             try:
                 each = iter(marshal.loads(payload_of(record)))
-                unknown = {kind for kind, _ in zip(each, each, strict=True)} - _APPLY.keys()
+                unknown = {kind for kind, _ in zip(each, each, strict=True)} - KINDS
                 if unknown:
                     self.report.add(where, f"batch {batch} has sections of unknown kinds {sorted(unknown)}")
             except (EOFError, TypeError, ValueError) as error:

@@ -23,7 +23,8 @@ from amqp_broker.store import verify as store_verify
 from amqp_broker.store.definitions import encode_definition
 from amqp_broker.store.environment import PROCESS, log_path, open_environment
 from amqp_broker.store.errors import StoreError
-from amqp_broker.store.log import LOG_SIZE, RECORD, Log
+from amqp_broker.store.log import Log
+from amqp_broker.store.log_copy import LOG_SIZE, RECORD
 from amqp_broker.store.verify import Report
 from amqp_broker.store.writer import Writer
 from tests.server.broker_process import BrokerProcess

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import lmdb
 from amqp_broker.store import records
 from amqp_broker.store.environment import PROCESS, environment_path, log_path, open_environment
 from amqp_broker.store.errors import StoreError
-from amqp_broker.store.log import LoggedWriter
+from amqp_broker.store.logged import LoggedWriter
 from amqp_broker.store.writer import Writer
 
-LOG_SIZE = 4096
+LOG_SIZE = 8192
 MAP_SIZE = 1 << 30
 
 Sections = list[Any]
@@ -44,18 +45,23 @@ def contents(environment: lmdb.Environment) -> dict[bytes, dict[bytes, bytes]]:
     """Every row by database, but for the number that only the log needs."""
     found: dict[bytes, dict[bytes, bytes]] = {}
     for name in (records.META, records.DEFINITIONS, records.ENTRIES, records.MESSAGES):
-        database = environment.open_db(name)
-        with environment.begin(db=database) as txn:
-            found[name] = {bytes(key): bytes(value) for key, value in txn.cursor() if key != records.LOG_KEY}
+        with environment.begin() as txn:
+            # Without a transaction to open it in, LMDB would begin one that writes, and wait for the writer's thread.
+            database = environment.open_db(name, txn, create=False)
+            rows = txn.cursor(database)
+            found[name] = {bytes(key): bytes(value) for key, value in rows if key != records.LOG_KEY}
     return found
 
 
 class FailingWriter(Writer):
-    """A `Writer` that fails while `failing`; `calls` says what it was asked for."""
+    """A `Writer` that fails while `failing`; `calls` says what it was asked for. It goes on when the gate is open."""
 
     def __init__(self, environment: lmdb.Environment, path: str) -> None:
         super().__init__(environment, path)
         self.failing = False
+        self.error: BaseException | None = None
+        self.gate = threading.Event()
+        self.gate.set()
         self.calls: list[str] = []
 
     def sync(self) -> None:
@@ -63,6 +69,9 @@ class FailingWriter(Writer):
         super().sync()
 
     def apply(self, payloads: list[list[object]], log_number: int = 0) -> list[int]:
+        self.gate.wait()
+        if self.error is not None:
+            raise self.error
         if self.failing:
             raise StoreError(self._path, "the disk refuses")
         self.calls.append(f"apply {len(payloads)}")
@@ -79,10 +88,17 @@ class LoggedStore:
         self.open(logged=logged)
 
     def open(self, *, logged: bool = True) -> None:
+        self.complaints: list[str] = []
         self.environment = open_environment(str(self.path), MAP_SIZE, PROCESS)
         try:
             self.inner = FailingWriter(self.environment, str(self.path))
-            self.writer = LoggedWriter(self.inner, str(self.log_file), logged=logged, log_size=LOG_SIZE)
+            self.writer = LoggedWriter(
+                self.inner,
+                str(self.log_file),
+                logged=logged,
+                log_size=LOG_SIZE,
+                complain=self.complaints.append,
+            )
         except BaseException:
             self.environment.close()
             raise

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from amqp_broker.store.environment import log_path
-from amqp_broker.store.log import LoggedWriter
+from amqp_broker.store.logged import LoggedWriter
 from amqp_broker.store.open import DataDirectory, open_data_directory
 from amqp_broker.store.writer import Writer
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from amqp_broker.store.errors import StoreError
-from amqp_broker.store.log import LOG_SIZE, RECORD, Log
+from amqp_broker.store.log import Log
+from amqp_broker.store.log_copy import LOG_SIZE, RECORD
 
 SIZE = 4096
 

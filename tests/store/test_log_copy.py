@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from amqp_broker.store.errors import StoreError
-from amqp_broker.store.log import RECORD, Log
-from amqp_broker.store.log_copy import LogCopy, payload_of, read_log
+from amqp_broker.store.log import Log
+from amqp_broker.store.log_copy import RECORD, LogCopy, payload_of, read_log
 
 SIZE = 2048
 

@@ -180,8 +180,8 @@ class LoggedChanges(RuleBasedStateMachine):
 
     @rule()
     def tidy_one(self) -> None:
-        if self.store.writer.untidy:
-            self.store.writer.tidy()
+        if self.store.inner.untidy:
+            self.store.inner.tidy()
 
     @rule()
     def tidy_the_other(self) -> None:
@@ -204,8 +204,8 @@ class LoggedChanges(RuleBasedStateMachine):
         """Bring both to rest: the same rows, and the same told, if nobody was killed who had it to tell."""
         self.send(together=True)
         self.told.update(self.store.writer.follow())
-        while self.store.writer.untidy:
-            self.store.writer.tidy()
+        while self.store.inner.untidy:
+            self.store.inner.tidy()
         while self.plain.untidy:
             self.plain.tidy()
         assert contents(self.store.environment) == contents(self.plain_environment)

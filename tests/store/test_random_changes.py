@@ -17,7 +17,7 @@ from amqp_broker.store import writer as writer_module
 from amqp_broker.store.batch import Batch
 from amqp_broker.store.environment import log_path
 from amqp_broker.store.journal import JournalStore
-from amqp_broker.store.log import LoggedWriter
+from amqp_broker.store.logged import LoggedWriter
 from amqp_broker.store.memory import MemoryStore
 from amqp_broker.store.open import open_data_directory
 from amqp_broker.store.writer import Writer
@@ -53,8 +53,8 @@ class Changes(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.directory = open_data_directory(self.path, embedded=True, durability="process")
-        writer = Writer(self.directory.environment, self.path)
-        self.writer = LoggedWriter(writer, log_path(self.path), logged=self.logged, log_size=4096)
+        self.inner = Writer(self.directory.environment, self.path)
+        self.writer = LoggedWriter(self.inner, log_path(self.path), logged=self.logged, log_size=8192)
         self.released: list[int] = []
         self.store = JournalStore(self.directory.reader)
         self.recovered = self.store.recover()[1]
@@ -135,8 +135,8 @@ class Changes(RuleBasedStateMachine):
 
     @rule()
     def tidy(self) -> None:
-        if self.writer.untidy:
-            self.writer.tidy()
+        if self.inner.untidy:
+            self.inner.tidy()
 
     @rule()
     def crash(self) -> None:
@@ -172,13 +172,13 @@ class Changes(RuleBasedStateMachine):
         quiet = False
         while not quiet:
             # What tidying released is told with the next batch.
-            while self.writer.untidy:
-                self.writer.tidy()
+            while self.inner.untidy:
+                self.inner.tidy()
             self.store.put_definition(Definition("any", b"key", {}))
             self.seal()
             self.write(together=True)
             self.follow()
-            quiet = self.store.empty and not (self.sealed or self.released or self.writer.untidy)
+            quiet = self.store.empty and not (self.sealed or self.released or self.inner.untidy)
         found = self.directory.reader.scan()
         assert found.store_ids == sorted(found.references)
 

@@ -1,0 +1,109 @@
+"""LMDB following the log, in a thread beside whoever writes that.
+
+One step at a time: all batches of a step go to LMDB in one transaction. While there is no step to make, rows that are
+left to remove are removed. The `Writer` is used by nobody else.
+"""
+
+from __future__ import annotations
+
+import marshal
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Final, TypeAlias
+
+from amqp_broker.store.errors import StoreDied, StoreError
+from amqp_broker.store.writer import Writer
+
+Payload: TypeAlias = bytes | memoryview
+
+
+class Step:
+    """Batches that LMDB is to have together; number: of the last of them. ended: it was tried.
+
+    released, error: what came of it; see `Writer.apply`.
+    """
+
+    __slots__ = ("ended", "error", "number", "payloads", "released")
+
+    def __init__(self, payloads: list[Payload], number: int) -> None:
+        self.payloads = payloads
+        self.number = number
+        self.ended = threading.Event()
+        self.released: list[int] = []
+        self.error: BaseException | None = None
+
+
+class Follower:
+    """complain: told of what goes wrong while nobody waits for it, once until it goes well again.
+
+    died: why nothing can be written any more, None while something can.
+    """
+
+    def __init__(self, writer: Writer, complain: Callable[[str], None]) -> None:
+        self._writer: Final = writer
+        self._complain = complain
+        self._complained = False
+        self._work: SimpleQueue[Step | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self.died: BaseException | None = None
+
+    def start(self) -> None:
+        """Work beside the caller from now on; before, it is done when it is given."""
+        self._thread = threading.Thread(target=self._run, name="store follower", daemon=True)
+        self._thread.start()
+
+    def give(self, step: Step) -> None:
+        """Have a step made. The one before must have ended."""
+        if self._thread is None:
+            self._make(step)
+        else:
+            self._work.put(step)
+
+    def stop(self) -> None:
+        """Make what was given, and no more."""
+        if self._thread is not None:
+            self._work.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while True:
+            if self.died is None and self._writer.untidy and self._work.empty():
+                self._tidy()
+                continue
+            step = self._work.get()
+            if step is None:
+                return
+            self._make(step)
+
+    def _make(self, step: Step) -> None:
+        try:
+            if self.died is not None:
+                raise self.died
+            batches = [marshal.loads(payload) for payload in step.payloads]
+            step.released = self._writer.apply(batches, step.number)
+            self._complained = False
+        except StoreError as error:
+            step.error = error
+            self._note(error)
+        except BaseException as error:
+            # Whoever gave the step raises it.
+            step.error = self.died = error
+        step.ended.set()
+
+    def _tidy(self) -> None:
+        try:
+            self._writer.tidy()
+            self._complained = False
+        except StoreError as error:
+            self._note(error)
+        except BaseException as error:
+            self.died = error
+
+    def _note(self, error: StoreError) -> None:
+        if isinstance(error, StoreDied):
+            self.died = error
+        elif self._thread is not None and not self._complained:
+            self._complained = True
+            self._complain(str(error))
