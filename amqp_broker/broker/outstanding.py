@@ -54,17 +54,21 @@ def bring_back_messages(queue: Queue, entries: list[QueueEntry]) -> None:
 
 
 def put_back_absent(queue: Queue, entries: list[QueueEntry], failed: bool) -> None:
-    """`Queue.put_back` for entries of which some lack their messages: the last first, and what gathers leaves again."""
+    """`Queue.put_back` for entries of which some lack their messages: the last first, and what gathers leaves again.
+
+    entries: emptied, see `Queue.requeue`.
+    """
     if queue.is_quorum:
         # What comes back there has an order of its own.
         bring_back_messages(queue, entries)
         queue.put_back(entries, failed)
         return
-    for end in range(len(entries), 0, -PORTION):
-        portion = entries[max(0, end - PORTION) : end]
+    while entries:
+        portion = entries[-PORTION:]
+        del entries[-PORTION:]
         bring_back_messages(queue, portion)
         queue.put_back(portion, failed)
-        if end > PORTION:
+        if entries:
             queue.page_out(RUN_LENGTH, whole_runs=True)
 
 

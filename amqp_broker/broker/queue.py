@@ -194,6 +194,7 @@ class Queue(Mortal):
     def requeue(self, entries: list[QueueEntry], failed: bool = False, recovered: bool = False) -> None:
         """Delivered entries, in seq order, come back; they are redelivered from now on.
 
+        entries: are taken over; the list is empty then, so that what leaves memory again is not held by it.
         failed: their consumer gave them back, and unless they are recovered it could not do with them.
         """
         self.unacked -= len(entries)
@@ -212,6 +213,7 @@ class Queue(Mortal):
                 exhausted.append(entry)
             elif not self.features.retry_type or not delayed(self, entry, failed and not recovered):
                 returned.append(entry)
+        entries.clear()
         if exhausted:
             self._drop(exhausted, DELIVERY_LIMIT)
         if returned:

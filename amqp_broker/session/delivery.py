@@ -269,7 +269,8 @@ def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int
 def requeue(entries: list[QueueEntry], failed: bool = False, recovered: bool = False) -> None:
     """Give entries back to their queues, each queue's in one go and in order. The rest as for `Queue.requeue`.
 
-    entries: in the order of their tags. A quorum queue has no other order for what comes back.
+    entries: in the order of their tags. A quorum queue has no other order for what comes back. The list is empty then,
+    as that of `Queue.requeue`.
     """
     by_queue: dict[Queue, list[QueueEntry]] = {}
     for entry in entries:
@@ -278,6 +279,7 @@ def requeue(entries: list[QueueEntry], failed: bool = False, recovered: bool = F
             by_queue[queue].append(entry)
         else:
             by_queue[queue] = [entry]
+    entries.clear()
     for queue, returned in by_queue.items():
         if not queue.is_quorum:
             returned.sort(key=_BY_SEQ)

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import threading
 import time
 from functools import partial
@@ -34,6 +35,7 @@ from amqp_broker.store.reader import Reader
 ORPHAN_PATIENCE: Final = 10.0
 _POLL: Final = 0.01
 _RUNNING: Final = "running"
+_MAKING: Final = "making"
 
 
 class DataDirectory:
@@ -191,8 +193,8 @@ def _check_schema(path: str, map_size: int) -> None:
 
 
 def _schema_version(path: str, map_size: int) -> int:
-    """0 if there is no store, or one whose making was cut short."""
-    if not os.path.exists(data_file(path)):
+    """0 if there is no store."""
+    if not os.path.exists(data_file(path)) or not os.path.getsize(data_file(path)):
         return 0
     environment = open_environment(path, map_size, readonly=True)
     try:
@@ -200,12 +202,14 @@ def _schema_version(path: str, map_size: int) -> int:
         with environment.begin() as txn:
             version = txn.get(records.SCHEMA_KEY, db=meta)
     except lmdb.NotFoundError:
-        return 0
+        version = None
     except lmdb.Error as error:
         raise StoreError(path, f"cannot read the store: {error}", getattr(error, "code", 0)) from error
     finally:
         environment.close()
-    return records.U64.unpack(version)[0] if version else 0
+    if version is None:
+        raise StoreError(path, "what is there is no store of this broker: it has no schema version")
+    return int(records.U64.unpack(version)[0])
 
 
 def _migrate(path: str, map_size: int, version: int) -> None:
@@ -222,15 +226,29 @@ def _migrate(path: str, map_size: int, version: int) -> None:
 
 
 def _create(path: str, map_size: int) -> None:
+    """Make a store under another name first: LMDB cannot open one whose making was cut short."""
+    making = os.path.join(path, _MAKING)
+    try:
+        shutil.rmtree(making, ignore_errors=True)
+        os.makedirs(environment_path(making), mode=0o700)
+        _create_environment(making, map_size)
+        os.rename(data_file(making), data_file(path))
+        # A file is only there after a power failure if the directory that names it was synced, too.
+        for directory in (environment_path(path), path, os.path.dirname(path)):
+            _sync_directory(directory)
+        shutil.rmtree(making, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(path, f"cannot make a store: {error.strerror}", error.errno or 0) from error
+
+
+def _create_environment(path: str, map_size: int) -> None:
     environment = open_environment(path, map_size)
     try:
         databases = Databases(environment)
         with environment.begin(write=True) as txn:
             txn.put(records.SCHEMA_KEY, records.U64.pack(records.SCHEMA_VERSION), db=databases.meta)
+        environment.sync(force=True)
     except lmdb.Error as error:
         raise StoreError(path, f"cannot make a store: {error}", getattr(error, "code", 0)) from error
     finally:
         environment.close()
-    # A file is only there after a power failure if the directory that names it was synced, too.
-    for directory in (environment_path(path), path, os.path.dirname(path)):
-        _sync_directory(directory)

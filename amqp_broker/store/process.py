@@ -44,7 +44,8 @@ class ProcessCarrier(Carrier):
             arguments += [str(directory.map_size), directory.durability]
             arguments.append("logged" if directory.logged else "direct")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "amqp_broker.store.child", *arguments],
+                # -P: what lies in the working directory is none of its modules.
+                [sys.executable, "-P", "-m", "amqp_broker.store.child", *arguments],
                 stdin=subprocess.DEVNULL,
                 # Whoever reads the broker's output to its end must not wait for an orphaned writer.
                 stdout=subprocess.DEVNULL,

@@ -66,11 +66,21 @@ def test_a_newer_schema_is_refused_naming_both_versions(tmp_path: Path) -> None:
 
 
 def test_one_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
-    (tmp_path / "store").mkdir()
-    open_environment(str(tmp_path)).close()
+    (tmp_path / "making" / "store").mkdir(parents=True)
+    (tmp_path / "making" / "store" / "data.mdb").write_bytes(b"half of it")
     directory = open_data_directory(str(tmp_path))
     assert directory.reader.scan().queues == {}
     directory.close()
+    assert not (tmp_path / "making").exists()
+
+
+def test_what_another_program_keeps_in_lmdb_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    open_environment(str(tmp_path)).close()
+    before = (tmp_path / "store" / "data.mdb").read_bytes()
+    with pytest.raises(StoreError, match="no store of this broker: it has no schema version"):
+        open_data_directory(str(tmp_path))
+    assert (tmp_path / "store" / "data.mdb").read_bytes() == before
 
 
 def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
