@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUN_LENGTH: Final = 256
 RUN_OCTETS: Final = 256 << 10
 # Bodies that are larger on average are not spilled if they can be read from the store.
-LARGE: Final = 2048
+LARGE: Final = 512
 
 
 class Run:

@@ -52,10 +52,19 @@ class Watch:
     """memory_limit, disk_limit: octets, 0 to switch that alarm off.
 
     give_back: called when memory is short, to let go of what is only kept in case it is needed again.
+    reusable: octets of the store's file that are free. It does not shrink, so where a backlog filled the disk and was
+    drained, that is the room there is.
     """
 
-    def __init__(self, directory: str, limits: Limits, give_back: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        directory: str,
+        limits: Limits,
+        give_back: Callable[[], None] | None = None,
+        reusable: Callable[[], int] | None = None,
+    ) -> None:
         self._give_back = give_back
+        self._reusable = reusable
         self.memory_limit = limits.memory_high_watermark_absolute or int(
             machine_memory() * limits.memory_high_watermark_relative
         )
@@ -85,7 +94,10 @@ class Watch:
         if free < 0:
             found.append(NO_DIRECTORY)
         elif self.disk_limit and free < self._disk_bound():
-            found.append(LOW_DISK)
+            if self._reusable is not None:
+                free += self._reusable()
+            if free < self._disk_bound():
+                found.append(LOW_DISK)
         if found != self._on:
             self._on = found
             self._report(resident, free)

@@ -77,7 +77,9 @@ class Server:
         self._admission = Admission(config.limits.connection_max)
         self._spill_failure = ""
         self._ended_in_order = False
-        self._watch = Watch(self._directory.path, config.limits, self.blocks.give_up_all)
+        self._watch = Watch(
+            self._directory.path, config.limits, self.blocks.give_up_all, self._directory.reader.reusable
+        )
 
     @property
     def clients(self) -> list[Client]:

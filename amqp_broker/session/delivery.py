@@ -281,9 +281,19 @@ def requeue(entries: list[QueueEntry], failed: bool = False, recovered: bool = F
             by_queue[queue] = [entry]
     entries.clear()
     for queue, returned in by_queue.items():
-        if not queue.is_quorum:
+        if not queue.is_quorum and not _rises(returned):
             returned.sort(key=_BY_SEQ)
         queue.requeue(returned, failed, recovered)
+
+
+def _rises(entries: list[QueueEntry]) -> bool:
+    """Whether they are in seq order already, as they nearly always are: to sort a million takes memory."""
+    last = -1
+    for entry in entries:
+        if entry.seq < last:
+            return False
+        last = entry.seq
+    return True
 
 
 def recover(channel: Channel, method: Method) -> None:

@@ -332,6 +332,19 @@ def _rises(items: list[tuple[bytes, bytes]], last: bytes) -> bool:
     return True
 
 
+def removed_rows(sections: list[Any]) -> int:
+    """How many rows the sections of a batch remove one by one."""
+    rows = 0
+    for at in range(0, len(sections), 2):
+        if sections[at] == records.DELETE:
+            runs: list[int] = sections[at + 1][1]
+            for run in range(0, len(runs), 2):
+                rows += runs[run + 1] - runs[run] + 1
+        elif sections[at] == records.DELETE_REFERENCE:
+            rows += len(sections[at + 1]) // 2
+    return rows
+
+
 def at_range(cursor: lmdb.Cursor[memoryview]) -> bool:
     prefix = records.RANGE_PREFIX
     return cursor.set_range(prefix) and cursor.key()[: len(prefix)] == prefix

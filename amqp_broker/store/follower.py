@@ -1,6 +1,6 @@
 """LMDB following the log, in a thread beside whoever writes that.
 
-One step at a time: all batches of a step go to LMDB in one transaction. While there is no step to make, rows that are
+One step at a time, in one transaction or, where many rows go, in several. While there is no step to make, rows that are
 left to remove are removed. The `Writer` is used by nobody else.
 """
 
@@ -10,25 +10,31 @@ import marshal
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from amqp_broker.store.changes import removed_rows
 from amqp_broker.store.errors import StoreDied, StoreError
 from amqp_broker.store.writer import Writer
 
 Payload: TypeAlias = bytes | memoryview
 
+# How many rows one transaction removes, roughly: their pages are resident until it ends.
+PORTION: Final = 8192
+
 
 class Step:
-    """Batches that LMDB is to have together; number: of the last of them. ended: it was tried.
+    """Batches that LMDB is to have; number: of the last of them. whole: all of them at once, or none.
 
-    released, error: what came of it; see `Writer.apply`.
+    ended: it was tried. payloads: those that LMDB still lacks, then. released, error: what came of it; see
+    `Writer.apply`.
     """
 
-    __slots__ = ("ended", "error", "number", "payloads", "released")
+    __slots__ = ("ended", "error", "number", "payloads", "released", "whole")
 
-    def __init__(self, payloads: list[Payload], number: int) -> None:
+    def __init__(self, payloads: list[Payload], number: int, *, whole: bool = False) -> None:
         self.payloads = payloads
         self.number = number
+        self.whole = whole
         self.ended = threading.Event()
         self.released: list[int] = []
         self.error: BaseException | None = None
@@ -81,8 +87,7 @@ class Follower:
         try:
             if self.died is not None:
                 raise self.died
-            batches = [marshal.loads(payload) for payload in step.payloads]
-            step.released = self._writer.apply(batches, step.number)
+            self._apply(step)
             self._complained = False
         except StoreError as error:
             step.error = error
@@ -91,6 +96,13 @@ class Follower:
             # Whoever gave the step raises it.
             step.error = self.died = error
         step.ended.set()
+
+    def _apply(self, step: Step) -> None:
+        batches = [marshal.loads(payload) for payload in step.payloads]
+        while batches:
+            count = len(batches) if step.whole else _portion(batches)
+            step.released += self._writer.apply(batches[:count], step.number - len(batches) + count)
+            del batches[:count], step.payloads[:count]
 
     def _tidy(self) -> None:
         try:
@@ -107,3 +119,13 @@ class Follower:
         elif self._thread is not None and not self._complained:
             self._complained = True
             self._complain(str(error))
+
+
+def _portion(batches: list[list[Any]]) -> int:
+    """How many of them are enough for one transaction."""
+    rows = 0
+    for at, sections in enumerate(batches):
+        rows += removed_rows(sections)
+        if rows >= PORTION:
+            return at + 1
+    return len(batches)

@@ -19,8 +19,10 @@ from amqp_broker.store.log_copy import LOG_SIZE, RECORD, gap
 from amqp_broker.store.place import Place
 from amqp_broker.store.writer import Writer
 
-# What gathers before LMDB follows without waiting for a pause: this part of the log.
+# What gathers before LMDB follows without waiting for a pause: this part of the log, or so many batches, of which a
+# small one may remove many rows.
 _STEP: Final = 4
+_MANY: Final = 256
 # A larger batch is not worth writing twice: it goes to LMDB at once, with all that came before it.
 _LARGEST: Final = 16
 
@@ -101,7 +103,8 @@ class LoggedWriter:
             self._number += len(payloads)
             self._pending += payloads
             self._pending_size += size
-            if self._pending_size > log.size // _STEP and self._settled():
+            much = self._pending_size > log.size // _STEP or len(self._pending) >= _MANY
+            if much and self._settled():
                 self._give(log)
         return self._take_released()
 
@@ -109,9 +112,8 @@ class LoggedWriter:
         """Have LMDB brought up to the log beside, as far as no step is under way; what fails is tried again."""
         self._check()
         given = self._given
-        if self._settled():
-            if self._log is not None and self._pending:
-                self._give(self._log)
+        if self._log is not None and self._pending and self._settled():
+            self._give(self._log)
         elif given is not None and given.error is not None:
             self._given = Step(given.payloads, given.number)
             self._follower.give(self._given)
@@ -143,11 +145,13 @@ class LoggedWriter:
         given = self._given
         if given is None:
             return True
-        if not given.ended.is_set() or given.error is not None:
+        if not given.ended.is_set():
             return False
         self._released += given.released
-        self._given = None
-        return True
+        given.released = []
+        if given.error is None:
+            self._given = None
+        return given.error is None
 
     def _give(self, log: Log) -> None:
         """Have LMDB take over the current half; the other one must be free."""
@@ -167,26 +171,36 @@ class LoggedWriter:
             self._follow_with([])
 
     def _follow_with(self, payloads: list[Payload]) -> None:
-        """Apply what LMDB lacks and then `payloads`, in one transaction, and wait for it."""
+        """Apply what LMDB lacks and then `payloads`, these in one transaction, and wait for it.
+
+        Raises StoreError if it fails: of `payloads` nothing is done then.
+        """
         lacking = self._pending
         if self._given is not None:
             self._given.ended.wait()
             if not self._settled():
                 lacking = self._given.payloads + lacking
-        step = Step(lacking + payloads, self._number + len(payloads))
-        if not step.payloads:
-            return
+        if lacking:
+            # If it fails, what is left of both halves of the log counts as given, and is tried again as a whole.
+            self._given = Step(lacking, self._number)
+            self._pending = []
+            self._pending_size = 0
+            self._finish(self._given)
+            if self._log is not None:
+                self._log.rewind()
+        if payloads:
+            step = Step(list(payloads), self._number + len(payloads), whole=True)
+            self._finish(step)
+            self._number = step.number
+
+    def _finish(self, step: Step) -> None:
+        """Have a step made, and wait for it. Raises what it failed with."""
         self._follower.give(step)
         step.ended.wait()
+        self._settled()
         if step.error is not None:
             raise step.error
         self._released += step.released
-        self._number = step.number
-        self._given = None
-        self._pending = []
-        self._pending_size = 0
-        if self._log is not None:
-            self._log.rewind()
 
     def _catch_up(self, log: Log) -> None:
         """Have LMDB apply what it lacks. Raises StoreError if that cannot be, or does not begin where LMDB ends."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import threading
@@ -31,6 +32,8 @@ from amqp_broker.store.environment import (
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.migration import migrate
 from amqp_broker.store.reader import Reader
+
+_log = logging.getLogger(__name__)
 
 ORPHAN_PATIENCE: Final = 10.0
 _POLL: Final = 0.01
@@ -163,7 +166,11 @@ def _lock_broker(path: str) -> int:
 def _lock_store(path: str, patience: float) -> int:
     descriptor = os.open(os.path.join(path, "store.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + patience
+    told = False
     while not _try_lock(descriptor):
+        if not told:
+            told = True
+            _log.info("the writer of an earlier broker is still at work: waiting for up to %g s", patience)
         if time.monotonic() >= deadline:
             os.close(descriptor)
             cause = f"the writer of an earlier broker has not finished within {patience:g} s"

@@ -7,9 +7,10 @@ writer has not got round to removing the rows.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import lmdb
 
@@ -24,8 +25,16 @@ from amqp_broker.store.place import Place
 READ_BYTES: Final = 4 << 20
 # Octets of the map that may be resident before the environment is opened anew, and those of a row besides its body,
 # roughly.
-RESIDENT: Final = 64 << 20
+RESIDENT: Final = 32 << 20
 _ROW: Final = 64
+# Octets of a body from which on it is not copied twice.
+LARGE_ROW: Final = 4096
+# Where the extras of a row without a count of deliveries end, by its flags.
+_EXTRAS_END: Final = {0: records.HEAD.size, records.EXPIRY: records.HEAD.size + records.U64.size}
+# Entries that a start looks at between two lines in the log: a second or two.
+TELL: Final = 1_000_000
+
+_log = logging.getLogger(__name__)
 
 _unpack_key: Final = records.ENTRY_KEY.unpack_from
 _pack_key: Final = records.ENTRY_KEY.pack
@@ -46,6 +55,22 @@ class Found:
         self.references: dict[int, int] = {}
         self.store_ids: list[int] = []
         self.queue_id_limit: int = 0
+
+
+class Progress:
+    """Tells the log how far a start has come that has much to look at. step: entries between two lines."""
+
+    __slots__ = ("_looked", "_step")
+
+    def __init__(self, step: int = TELL) -> None:
+        self._looked: int = 0
+        self._step: int = step
+
+    def look(self) -> None:
+        """One more entry is looked at."""
+        self._looked += 1
+        if self._looked % self._step == 0:
+            _log.info("recovering: %d entries of queues that share bodies looked at", self._looked)
 
 
 class Reader:
@@ -71,6 +96,8 @@ class Reader:
         self._place = Place(data_file(path))
         self._mapping = Mapping(RESIDENT)
         self._octets_read = 0
+        # Rows were small when some were read last: to copy them whole costs less than to look at them in the map.
+        self._copies = True
         self._use(environment)
 
     def _use(self, environment: lmdb.Environment) -> None:
@@ -106,7 +133,7 @@ class Reader:
                 if self._reopen is not None and self._outgrown() and self._place.kept:
                     self.environment.close()
                     self._use(self._reopen())
-                with self._begin() as txn:
+                with self._begin_copying() if self._copies else self._begin() as txn:
                     return self._read(txn, queue_id, first_seq, limit)
             except (lmdb.Error, ValueError) as error:
                 raise self._failure(error) from error
@@ -126,13 +153,42 @@ class Reader:
             except (lmdb.Error, ValueError) as error:
                 raise self._failure(error) from error
 
+    def reusable(self) -> int:
+        """Octets of the file that hold nothing any more and are written again before it grows. Raises StoreError.
+
+        The list of free pages itself counts as free, which is not much beside what it lists.
+        """
+        databases = (self._entries, self._messages, self._definitions, self._meta, self._lanes)
+        with self._resizing:
+            try:
+                with self._begin() as txn:
+                    held = [txn.stat(database) for database in databases]
+                    # The one without a name, which lists the others.
+                    held.append(self.environment.stat())
+                    pages: int = self.environment.info()["last_pgno"] + 1
+            except lmdb.Error as error:
+                raise self._failure(error) from error
+        for each in held:
+            pages -= each["branch_pages"] + each["leaf_pages"] + each["overflow_pages"]
+        return max(0, pages * int(held[0]["psize"]))
+
     def _begin(self) -> lmdb.Transaction[memoryview]:
         try:
             return self.environment.begin(buffers=True)
         except lmdb.MapResizedError:
-            # The writer's process has grown the file past our map: take over its size.
-            self.environment.set_mapsize(0)
+            self._take_over_size()
             return self.environment.begin(buffers=True)
+
+    def _begin_copying(self) -> lmdb.Transaction[bytes]:
+        try:
+            return self.environment.begin()
+        except lmdb.MapResizedError:
+            self._take_over_size()
+            return self.environment.begin()
+
+    def _take_over_size(self) -> None:
+        """The writer's process has grown the file past our map."""
+        self.environment.set_mapsize(0)
 
     def _failure(self, error: Exception) -> StoreError:
         return StoreError(self.path, f"cannot read the store: {error}", getattr(error, "code", 0))
@@ -150,6 +206,7 @@ class Reader:
     def _scan_lanes(self, txn: lmdb.Transaction[memoryview], found: Found) -> None:
         ranges = self._ranges(txn)
         cursor = txn.cursor(self._entries)
+        progress = Progress()
         for key, value in txn.cursor(self._lanes).iternext():
             queue_id, level = records.LANE_KEY.unpack(key)
             lane = StoredLane(level)
@@ -161,7 +218,7 @@ class Reader:
                 if start >> records.LEVEL_SHIFT == level
             ]
             if references or removed:
-                _scan_lane(cursor, first, lane, found.references, removed)
+                _scan_lane(cursor, first, lane, found.references, removed, progress)
             elif lane.count:
                 _bound_lane(cursor, first, lane)
             # New entries must lie above everything that was ever handed out or is still to be removed.
@@ -171,9 +228,7 @@ class Reader:
                 queue = found.queues[queue_id] = StoredQueue()
             queue.lanes.append(lane)
 
-    def _ranges(
-        self, txn: lmdb.Transaction[memoryview], queue_id: int = -1
-    ) -> dict[int, list[tuple[int, int]]]:
+    def _ranges(self, txn: lmdb.Transaction[Any], queue_id: int = -1) -> dict[int, list[tuple[int, int]]]:
         """What is still to be removed: first and last seqs by queue; queue_id: only that queue's."""
         ranges: dict[int, list[tuple[int, int]]] = {}
         prefix = records.RANGE_PREFIX
@@ -189,12 +244,13 @@ class Reader:
         return ranges
 
     def _read(
-        self, txn: lmdb.Transaction[memoryview], queue_id: int, first_seq: int, limit: int
+        self, txn: lmdb.Transaction[Any], queue_id: int, first_seq: int, limit: int
     ) -> list[StoredEntry]:
         entries: list[StoredEntry] = []
         gone = self._ranges(txn, queue_id).get(queue_id, [])
         size = 0
-        last_beginning = b""
+        # What the row before had between its extras and its body, and that row.
+        alike = b""
         entry = StoredEntry(0, b"", b"", b"")
         cursor = txn.cursor(self._entries)
         if not cursor.set_range(records.ENTRY_KEY.pack(queue_id, first_seq)):
@@ -207,23 +263,23 @@ class Reader:
                 break
             if gone and _covered(gone, seq):
                 continue
-            beginning = bytes(value[: len(last_beginning)])
-            if last_beginning and beginning == last_beginning:
+            flags, body_offset = _unpack_head(value)
+            at = body_offset - len(alike)
+            if alike and at == _EXTRAS_END.get(flags) and value[at:body_offset] == alike:
                 # Neighbours are often alike in all but their bodies.
-                entry = StoredEntry(seq, entry.address, entry.header, bytes(value[len(beginning) :]))
+                entry = StoredEntry(seq, entry.address, entry.header, bytes(value[body_offset:]))
+                if flags:
+                    entry.expiry = records.U64.unpack_from(value, records.HEAD.size)[0]
             else:
-                row = records.decode_row(value)
-                entry = self._entry(txn, queue_id, seq, row)
-                flags, body_offset = _unpack_head(value)
-                last_beginning = b"" if flags else bytes(value[:body_offset])
+                entry = self._entry(txn, queue_id, seq, records.decode_row(value))
+                alike = b"" if flags & records.REFERENCE else entry.address + entry.header
             entries.append(entry)
             size += len(entry.body)
         self._octets_read += size + len(entries) * _ROW
+        self._copies = size < len(entries) * LARGE_ROW
         return entries
 
-    def _entry(
-        self, txn: lmdb.Transaction[memoryview], queue_id: int, seq: int, row: records.Row
-    ) -> StoredEntry:
+    def _entry(self, txn: lmdb.Transaction[Any], queue_id: int, seq: int, row: records.Row) -> StoredEntry:
         message = row
         if row.store_id:
             shared = txn.get(records.U64.pack(row.store_id), db=self._messages)
@@ -243,6 +299,7 @@ def _scan_lane(
     lane: StoredLane,
     references: dict[int, int],
     removed: list[tuple[int, int]],
+    progress: Progress,
 ) -> None:
     """Count the entries of a lane one by one, and the references among them. first: the lowest key it may have."""
     count = 0
@@ -252,6 +309,7 @@ def _scan_lane(
         for key, value in cursor.iternext():
             if key[: len(prefix)] != prefix:
                 break
+            progress.look()
             seq = _unpack_key(key)[1]
             if removed and _covered(removed, seq):
                 continue

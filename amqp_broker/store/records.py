@@ -120,7 +120,7 @@ def with_deliveries(value: bytes, deliveries: int) -> bytes:
     return head + value[HEAD.size : at] + count + value[rest:]
 
 
-def decode_row(value: memoryview) -> Row:
+def decode_row(value: bytes | memoryview) -> Row:
     """Read a value of `q` or `msg`; raises ValueError for flags of a later schema or a value cut short."""
     row = Row()
     flags, body_offset = HEAD.unpack_from(value)

@@ -25,7 +25,7 @@ from amqp_broker.store.place import Place
 
 RANGE_STEP: Final = 5000
 # Octets of the map that may be resident before the environment is opened anew.
-RESIDENT: Final = 64 << 20
+RESIDENT: Final = 32 << 20
 _GROWTH: Final = 2
 
 

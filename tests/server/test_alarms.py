@@ -260,3 +260,17 @@ def test_what_is_only_kept_is_let_go_of_when_memory_is_short_and_not_before(
     watch.reasons()
     assert asked == [1]
     watch.close()
+
+
+def test_room_that_a_drained_backlog_left_in_the_store_ends_the_alarm_for_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reusable = 0
+    limits = Limits(memory_high_watermark_relative=0.0, disk_free_limit=1 << 60)
+    watch = Watch(str(tmp_path), limits, reusable=lambda: reusable)
+    assert watch.reasons() == ["low on disk"]
+    reusable = 1 << 60
+    assert watch.reasons() == ["low on disk"]
+    reusable += 1 << 56
+    assert watch.reasons() == []
+    watch.close()

@@ -59,10 +59,15 @@ class FailingWriter(Writer):
     def __init__(self, environment: lmdb.Environment, path: str) -> None:
         super().__init__(environment, path)
         self.failing = False
+        self._left = -1
         self.error: BaseException | None = None
         self.gate = threading.Event()
         self.gate.set()
         self.calls: list[str] = []
+
+    def fail_after(self, transactions: int) -> None:
+        """Fail when so many more have been made."""
+        self._left = transactions
 
     def sync(self) -> None:
         self.calls.append("sync")
@@ -74,6 +79,11 @@ class FailingWriter(Writer):
             raise self.error
         if self.failing:
             raise StoreError(self._path, "the disk refuses")
+        if self._left == 0:
+            self._left = -1
+            self.failing = True
+            raise StoreError(self._path, "the disk refuses")
+        self._left -= self._left > 0
         self.calls.append(f"apply {len(payloads)}")
         return super().apply(payloads, log_number)
 

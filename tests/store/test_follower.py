@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from amqp_broker.store import follower as follower_module
 from amqp_broker.store import records
 from amqp_broker.store import writer as writer_module
 from amqp_broker.store.errors import StoreDied, StoreError
 
-from .logged import LOG_SIZE, LoggedStore, putting
+from .logged import LOG_SIZE, LoggedStore, dereferencing, putting, sharing
 
 PATIENCE = 10.0
 BODY = bytes(200)
@@ -189,3 +190,37 @@ def test_removing_gives_way_to_batches(store: LoggedStore, monkeypatch: pytest.M
     store.writer.follow()
     assert store.inner.untidy
     assert 5000 in store.seqs()
+
+
+def test_a_step_that_removes_many_rows_is_made_in_portions(
+    store: LoggedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "PORTION", 10)
+    store.apply(*[putting(seq) for seq in range(1, 20)], sharing(7, 1, 2, 3))
+    store.writer.follow()
+    store.inner.calls.clear()
+    for seq in range(1, 20, 4):
+        store.apply([records.DELETE, [1, [seq, seq + 3]]])
+    store.apply(dereferencing(2, 1))
+    assert store.writer.follow() == [7]
+    assert store.inner.calls == ["apply 3", "apply 3"]
+    assert store.seqs() == []
+    assert store.inner.log_number() == 26
+
+
+def test_the_portions_of_a_step_that_were_made_are_not_made_again(
+    store: LoggedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "PORTION", 1)
+    store.apply(putting(1), putting(2), sharing(7, 1, 2, 3))
+    store.writer.follow()
+    store.inner.fail_after(1)
+    store.apply(dereferencing(2, 1))
+    store.apply([records.DELETE, [1, [1, 1]]], putting(3))
+    with pytest.raises(StoreError, match="the disk refuses"):
+        store.writer.follow()
+    assert (store.inner.log_number(), store.seqs()) == (4, [1, 2])
+    store.inner.failing = False
+    assert store.apply(putting(1), [records.DELETE, [1, [2, 2]]]) == [7]
+    store.writer.follow()
+    assert (store.inner.log_number(), store.seqs()) == (8, [1, 3])

@@ -7,6 +7,7 @@ import pytest
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.ports import Definition
 from amqp_broker.store.journal import JournalStore
+from amqp_broker.store.reader import Progress
 
 from .harness import Subject, message
 
@@ -229,3 +230,14 @@ async def test_a_reader_of_much_lets_go_of_what_it_read(durable: Subject) -> Non
     assert durable.seqs(1) == list(range(1, 20))
     assert durable.seqs(1) == list(range(1, 20))
     assert (durable.directory.environment is first) == (durable.kind == "thread")
+
+
+def test_a_long_start_says_how_far_it_has_come(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    progress = Progress(step=3)
+    for _ in range(7):
+        progress.look()
+    assert caplog.messages == [
+        "recovering: 3 entries of queues that share bodies looked at",
+        "recovering: 6 entries of queues that share bodies looked at",
+    ]

@@ -106,3 +106,14 @@ async def test_a_batch_after_the_kill_says_that_the_writer_is_gone(with_process:
     with_process.put(1, 1)
     with pytest.raises(StoreDied, match="writer has stopped"):
         await with_process.commit()
+
+
+async def test_what_was_removed_leaves_room_in_the_file(durable: Subject) -> None:
+    durable.put_many(1, MANY)
+    await durable.commit()
+    await durable.until_rows(MANY)
+    before = durable.directory.reader.reusable()
+    durable.store.delete_queue(1)
+    await durable.commit()
+    await durable.until_rows(0)
+    assert durable.directory.reader.reusable() - before > MANY * 30
