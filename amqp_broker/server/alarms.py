@@ -5,7 +5,6 @@ The texts of the reasons are RabbitMQ's. Looked at twice a second; nothing here 
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 from collections.abc import Callable
@@ -42,6 +41,9 @@ def machine_memory() -> int:
 
 def _trim() -> None:
     """Have the C library give freed memory back to the system, where it can (glibc)."""
+    # Idle brokers do without it.
+    import ctypes
+
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):

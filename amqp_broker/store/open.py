@@ -12,7 +12,6 @@ import errno
 import fcntl
 import logging
 import os
-import shutil
 import threading
 import time
 from functools import partial
@@ -236,16 +235,27 @@ def _create(path: str, map_size: int) -> None:
     """Make a store under another name first: LMDB cannot open one whose making was cut short."""
     making = os.path.join(path, _MAKING)
     try:
-        shutil.rmtree(making, ignore_errors=True)
+        _remove(making)
         os.makedirs(environment_path(making), mode=0o700)
         _create_environment(making, map_size)
         os.rename(data_file(making), data_file(path))
         # A file is only there after a power failure if the directory that names it was synced, too.
         for directory in (environment_path(path), path, os.path.dirname(path)):
             _sync_directory(directory)
-        shutil.rmtree(making, ignore_errors=True)
+        _remove(making)
     except OSError as error:
         raise StoreError(path, f"cannot make a store: {error.strerror}", error.errno or 0) from error
+
+
+def _remove(directory: str) -> None:
+    """The directory and all in it, if it is there. Raises OSError."""
+    for place, directories, names in os.walk(directory, topdown=False):
+        for name in names:
+            os.unlink(os.path.join(place, name))
+        for name in directories:
+            os.rmdir(os.path.join(place, name))
+    if os.path.exists(directory):
+        os.rmdir(directory)
 
 
 def _create_environment(path: str, map_size: int) -> None:
