@@ -76,11 +76,9 @@ class LoggedWriter:
 
     @property
     def behind(self) -> bool:
-        """The log holds batches that LMDB lacks, and no step is under way."""
+        """The log holds batches that LMDB lacks and was not given, or not with success."""
         given = self._given
-        if given is None or not given.ended.is_set():
-            return given is None and bool(self._pending)
-        return given.error is not None or bool(self._pending)
+        return bool(self._pending) or (given is not None and given.ended.is_set() and given.error is not None)
 
     def start(self) -> None:
         """Have LMDB follow beside from now on, and tidy up."""
@@ -108,15 +106,22 @@ class LoggedWriter:
                 self._give(log)
         return self._take_released()
 
-    def follow_soon(self) -> None:
-        """Have LMDB brought up to the log beside, as far as no step is under way; what fails is tried again."""
+    def follow_soon(self) -> bool:
+        """Have LMDB brought up to the log beside, or wait for the step that is under way.
+
+        False if that failed: it is tried again now, and is not to be tried again and again.
+        """
         self._check()
+        if self._settled():
+            if self._log is not None and self._pending:
+                self._give(self._log)
+            return True
         given = self._given
-        if self._log is not None and self._pending and self._settled():
-            self._give(self._log)
-        elif given is not None and given.error is not None:
-            self._given = Step(given.payloads, given.number)
-            self._follower.give(self._given)
+        if given is None or given.error is None:
+            return True
+        self._given = Step(given.payloads, given.number)
+        self._follower.give(self._given)
+        return False
 
     def follow(self) -> list[int]:
         """Bring LMDB up to the log; returns released store ids. Raises StoreError, StoreDied."""

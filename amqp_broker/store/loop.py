@@ -116,8 +116,8 @@ def serve(descriptor: int, writer: LoggedWriter) -> None:
     writer.start()
     try:
         while True:
-            if writer.behind and not failed and not poll.poll(PAUSE):
-                writer.follow_soon()
+            if not failed:
+                _use_pause(writer, poll)
             requests = inbox.receive()
             if not requests:
                 break
@@ -128,6 +128,13 @@ def serve(descriptor: int, writer: LoggedWriter) -> None:
     except MemoryError:
         # In the middle of anything. The broker stops, and a start takes over what the log has.
         complain("no memory left to write the store with")
+
+
+def _use_pause(writer: LoggedWriter, poll: select.poll) -> None:
+    """Have LMDB follow the log while nothing is asked for."""
+    while writer.behind and not poll.poll(PAUSE):
+        if not writer.follow_soon():
+            return
 
 
 def refuse(descriptor: int, error: StoreError) -> None:

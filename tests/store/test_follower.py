@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ from amqp_broker.store import follower as follower_module
 from amqp_broker.store import records
 from amqp_broker.store import writer as writer_module
 from amqp_broker.store.errors import StoreDied, StoreError
+from amqp_broker.store.loop import ANSWER, REQUEST, serve
 
-from .logged import LOG_SIZE, LoggedStore, dereferencing, putting, sharing
+from .logged import LOG_SIZE, LoggedStore, dereferencing, encoded, putting, sharing
 
 PATIENCE = 10.0
 BODY = bytes(200)
@@ -224,3 +226,24 @@ def test_the_portions_of_a_step_that_were_made_are_not_made_again(
     assert store.apply(putting(1), [records.DELETE, [1, [2, 2]]]) == [7]
     store.writer.follow()
     assert (store.inner.log_number(), store.seqs()) == (8, [1, 3])
+
+
+def test_what_came_while_lmdb_was_busy_is_given_to_it_in_the_pause_that_follows(
+    store: LoggedStore,
+) -> None:
+    store.inner.gate.clear()
+    first = fill_until_lmdb_is_given_something(store)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        server = threading.Thread(target=serve, args=(theirs.fileno(), store.writer))
+        server.start()
+        payload = encoded(putting(first))[0]
+        ours.sendall(REQUEST.pack(1, len(payload)) + payload)
+        answered = b""
+        while len(answered) < 2 * ANSWER.size:
+            answered += ours.recv(1000)
+        store.inner.gate.set()
+        until(lambda: store.inner.log_number() == first)
+        ours.shutdown(socket.SHUT_WR)
+        server.join(PATIENCE)
+    assert store.seqs() == list(range(1, first + 1))
