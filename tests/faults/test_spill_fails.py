@@ -27,8 +27,9 @@ from tests.faults.faults import (
 from tests.server.broker_process import BrokerProcess
 
 MIB = 1 << 20
-BODY = "x" * 1500
-COUNT = 3000
+# So short that it is spilled, although the store has it.
+BODY = "x" * 450
+COUNT = 6000
 LIMIT = 256 << 10
 
 
