@@ -199,6 +199,7 @@ class Queue(Mortal):
         """
         self.unacked -= len(entries)
         if self.deleted:
+            entries.clear()
             return
         limit = self.features.delivery_limit
         exhausted: list[QueueEntry] = []

@@ -2,8 +2,8 @@
 
 First the log is copied, then LMDB, as one read transaction has it. That order is what makes the two fit together:
 
-- A batch is confirmed when it is in the log or in LMDB, and the log begins again at its front only when LMDB has all
-  that it held. So a batch that was confirmed before the log was read is among the records that were read, or was in
+- A batch is confirmed when it is in the log or in LMDB, and a half of the log begins again only when LMDB has all that
+  it held. So a batch that was confirmed before the log was read is among the records that were read, or was in
   LMDB before the reading was over. LMDB takes nothing back, so in the second case the snapshot, which is later, has it.
 - What was read are whole records with consecutive numbers (see `log_copy`), the first of them n. When n was written,
   LMDB had all batches below n; so has the later snapshot. Nothing is missing between the two.
@@ -32,7 +32,7 @@ from amqp_broker.store.environment import (
     open_environment,
 )
 from amqp_broker.store.errors import StoreError
-from amqp_broker.store.log_copy import END, read_log
+from amqp_broker.store.log_copy import END, LOG_SIZE, read_log
 
 RUNNING: Final = "running"
 BROKER_LOCK: Final = "broker.lock"
@@ -150,13 +150,29 @@ def _copy(source: str, target: str, map_size: int) -> BackedUp:
         raise StoreError(log_path(source), str(error)) from error
     octets = sync_file(data_file(target))
     if lacking:
-        # With an end the file may be of any length; a start gives it its own.
-        octets += _write(log_path(target), b"".join([*lacking, END]))
+        octets += _write(log_path(target), _log_of(lacking))
     if was_running or changed:
         _write(os.path.join(target, RUNNING), b"")
     sync_directory(environment_path(target))
     sync_directory(target)
     return BackedUp(octets, len(lacking))
+
+
+def _log_of(lacking: list[bytes]) -> bytes:
+    """The octets of a log with these records, laid out in its halves.
+
+    With an end it may be of any length; a start gives it its own.
+    """
+    first: list[bytes] = []
+    room = LOG_SIZE // 2 - len(END)
+    for record in lacking:
+        room -= len(record)
+        if room < 0:
+            break
+        first.append(record)
+    octets = b"".join([*first, END])
+    rest = lacking[len(first) :]
+    return b"".join([octets.ljust(LOG_SIZE // 2, b"\0"), *rest, END]) if rest else octets
 
 
 def _copy_environment(environment: lmdb.Environment, source: str, target: str) -> None:

@@ -162,7 +162,8 @@ class Changes:
             else:
                 octets += len(value) - int.from_bytes(value[1:5], "big")
                 entries += 1
-            found = cursor.delete() and key < last_key
+            # Behind the last row of all the cursor stands at nothing.
+            found = cursor.delete() and key < last_key and len(cursor.key()) > 0
         lane = self._lane(queue_id, first)
         lane.entries -= entries
         lane.octets -= octets

@@ -38,6 +38,12 @@ def data_file(directory: str) -> str:
     return os.path.join(environment_path(directory), "data.mdb")
 
 
+def can_be_opened(directory: str) -> bool:
+    """Whether the environment could be opened again: also to read it LMDB writes to its table of readers."""
+    files = (data_file(directory), os.path.join(environment_path(directory), "lock.mdb"))
+    return all(os.access(file, os.R_OK | os.W_OK) for file in files)
+
+
 def open_environment(
     directory: str,
     map_size: int = DEFAULT_MAP_SIZE,

@@ -6,6 +6,7 @@ left to remove are removed. The `Writer` is used by nobody else.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import threading
 from collections.abc import Callable
@@ -56,8 +57,9 @@ class Follower:
 
     def start(self) -> None:
         """Work beside the caller from now on; before, it is done when it is given."""
-        self._thread = threading.Thread(target=self._run, name="store follower", daemon=True)
-        self._thread.start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="store follower", daemon=True)
+            self._thread.start()
 
     def give(self, step: Step) -> None:
         """Have a step made. The one before must have ended."""
@@ -88,14 +90,15 @@ class Follower:
             if self.died is not None:
                 raise self.died
             self._apply(step)
-            self._complained = False
+            self._note_success()
         except StoreError as error:
             step.error = error
             self._note(error)
         except BaseException as error:
             # Whoever gave the step raises it.
             step.error = self.died = error
-        step.ended.set()
+        finally:
+            step.ended.set()
 
     def _apply(self, step: Step) -> None:
         batches = [marshal.loads(payload) for payload in step.payloads]
@@ -107,18 +110,28 @@ class Follower:
     def _tidy(self) -> None:
         try:
             self._writer.tidy()
-            self._complained = False
+            self._note_success()
         except StoreError as error:
             self._note(error)
         except BaseException as error:
             self.died = error
+
+    def _note_success(self) -> None:
+        if self._complained:
+            self._complained = False
+            self._say("the store can be written again")
 
     def _note(self, error: StoreError) -> None:
         if isinstance(error, StoreDied):
             self.died = error
         elif self._thread is not None and not self._complained:
             self._complained = True
-            self._complain(str(error))
+            self._say(str(error))
+
+    def _say(self, text: str) -> None:
+        # Whoever cannot be told is no reason to stop.
+        with contextlib.suppress(Exception):
+            self._complain(text)
 
 
 def _portion(batches: list[list[Any]]) -> int:

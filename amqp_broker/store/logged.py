@@ -80,6 +80,11 @@ class LoggedWriter:
         given = self._given
         return bool(self._pending) or (given is not None and given.ended.is_set() and given.error is not None)
 
+    @property
+    def unsettled(self) -> bool:
+        """LMDB lacks something, or nobody has looked yet whether it does."""
+        return bool(self._pending) or self._given is not None
+
     def start(self) -> None:
         """Have LMDB follow beside from now on, and tidy up."""
         self._follower.start()

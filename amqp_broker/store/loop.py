@@ -28,6 +28,8 @@ READY: Final = 0
 
 # A pause of the broker, in milliseconds, that is long enough for LMDB to follow the log.
 PAUSE: Final = 50
+# Milliseconds after which LMDB is given again what it failed to take.
+RETRY: Final = 1000
 
 Request: TypeAlias = tuple[int, bytes | memoryview]
 
@@ -101,7 +103,7 @@ def _read(descriptor: int, buffer: memoryview) -> int:
 def complain(text: str) -> None:
     """Say on standard error what nobody waits for."""
     # Where the disk is full, so may be the log.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):
         sys.stderr.write(f"{text}\n")
 
 
@@ -131,9 +133,9 @@ def serve(descriptor: int, writer: LoggedWriter) -> None:
 
 
 def _use_pause(writer: LoggedWriter, poll: select.poll) -> None:
-    """Have LMDB follow the log while nothing is asked for."""
-    while writer.behind and not poll.poll(PAUSE):
-        if not writer.follow_soon():
+    """Have LMDB follow the log while nothing is asked for, and see what becomes of it."""
+    while writer.unsettled and not poll.poll(PAUSE):
+        if not writer.follow_soon() and poll.poll(RETRY):
             return
 
 

@@ -17,7 +17,7 @@ import lmdb
 from amqp_broker.broker.ports import Definition, StoredEntry, StoredLane, StoredQueue
 from amqp_broker.store import records
 from amqp_broker.store.definitions import decode_definition
-from amqp_broker.store.environment import data_file
+from amqp_broker.store.environment import can_be_opened, data_file
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.mapped import Mapping
 from amqp_broker.store.place import Place
@@ -129,7 +129,6 @@ class Reader:
         self.path = path
         self._resizing = resizing
         self._reopen = reopen
-        # Without its name the file could not be opened anew.
         self._place = Place(data_file(path))
         self._mapping = Mapping(RESIDENT)
         self._octets_read = 0
@@ -167,13 +166,17 @@ class Reader:
         """As `Store.read`. Raises StoreError."""
         with self._resizing:
             try:
-                if self._reopen is not None and self._outgrown() and self._place.kept:
+                if self._reopen is not None and self._outgrown() and self._can_be_opened():
                     self.environment.close()
                     self._use(self._reopen())
                 with self._begin_copying() if self._copies else self._begin() as txn:
                     return self._read(txn, queue_id, first_seq, limit)
             except (lmdb.Error, ValueError) as error:
                 raise self._failure(error) from error
+
+    def _can_be_opened(self) -> bool:
+        # Without its name the file could not be opened anew either.
+        return self._place.kept and can_be_opened(self.path)
 
     def _outgrown(self) -> bool:
         octets = self._octets_read

@@ -18,7 +18,7 @@ import lmdb
 
 from amqp_broker.store import records
 from amqp_broker.store.changes import Changes, Databases, at_range
-from amqp_broker.store.environment import data_file
+from amqp_broker.store.environment import can_be_opened, data_file
 from amqp_broker.store.errors import StoreDied, StoreError
 from amqp_broker.store.mapped import Mapping
 from amqp_broker.store.place import Place
@@ -117,8 +117,9 @@ class Writer:
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.PanicError as error:
-                # Not even the page that names the last transaction could be written: LMDB gives up for good.
-                raise StoreDied(self._path, f"the store is out of order: {error}") from error
+                if self._outlive(error, log_number):
+                    break
+                raise self._failure(error) from error
             except lmdb.Error as error:
                 raise self._failure(error) from error
         self._untidy = self._untidy or changes.untidy
@@ -136,8 +137,14 @@ class Writer:
                 more = changes.continue_range()
                 changes.count_up()
         except lmdb.MapFullError:
+            self._stalled = True
             self._grow()
+            self._stalled = False
             return
+        except lmdb.PanicError as error:
+            self._stalled = True
+            self._outlive(error, -1)
+            raise self._failure(error) from error
         except lmdb.Error as error:
             self._stalled = True
             raise self._failure(error) from error
@@ -146,13 +153,34 @@ class Writer:
 
     def _renew_map(self) -> None:
         """Called before each transaction. Raises StoreDied."""
-        if self._reopen is not None and self._mapping.outgrown(RESIDENT >> 4) and self.place.kept:
-            self._environment.close()
-            try:
-                self._environment = self._reopen()
-            except StoreError as error:
-                raise StoreDied(error.path, error.cause, error.code) from error
+        reopen = self._reopen
+        if reopen is None or not self._mapping.outgrown(RESIDENT >> 4):
+            return
+        if self.place.kept and can_be_opened(self._path):
+            self._open_anew(reopen)
+
+    def _open_anew(self, reopen: Callable[[], lmdb.Environment]) -> None:
+        self._environment.close()
+        try:
+            self._environment = reopen()
             self._databases = Databases(self._environment)
+        except StoreError as error:
+            raise StoreDied(error.path, error.cause, error.code) from error
+        except lmdb.Error as error:
+            raise StoreDied(self._path, f"cannot open the store again: {error}") from error
+
+    def _outlive(self, error: lmdb.PanicError, log_number: int) -> bool:
+        """Not even the page that names the last transaction could be written, and LMDB gives up its environment.
+
+        Open another; whether the transaction is there all the same, and on the disk. Raises StoreDied.
+        """
+        if self._reopen is None:
+            raise StoreDied(self._path, f"the store is out of order: {error}") from error
+        self._open_anew(self._reopen)
+        if self.log_number() != log_number:
+            return False
+        self.sync()
+        return True
 
     def _grow(self) -> None:
         size = self._environment.info()["map_size"]

@@ -64,6 +64,7 @@ class Replay:
         self._seed = seed
         self._many = many
         self._served = served
+        self._at_least = 0
         self._disk = Disk()
         self._expected = Expected()
         self._found: dict[Key, Found] = {}
@@ -72,8 +73,18 @@ class Replay:
         """The numbers of the points of the trace."""
         return [at for at, event in enumerate(self._events) if event.operation is not None]
 
-    def play(self, points: Container[int], *, deadline: float = float("inf"), most_failures: int = 5) -> None:
-        """Look at these points. deadline: by the clock of time.monotonic, after which no point is begun."""
+    def play(
+        self,
+        points: Container[int],
+        *,
+        deadline: float = float("inf"),
+        most_failures: int = 5,
+        at_least: int = 0,
+    ) -> None:
+        """Look at these points. deadline: by the clock of time.monotonic, after which no point is begun beyond
+        `at_least` of them.
+        """
+        self._at_least = at_least
         with contextlib.closing(self._machine):
             self._play(points, deadline, most_failures)
 
@@ -98,7 +109,8 @@ class Replay:
             self._look_at(point, deadline, most_failures)
 
     def _look_at(self, point: int, deadline: float, most_failures: int) -> bool:
-        if time.monotonic() > deadline or len(self.failures) >= most_failures:
+        is_late = time.monotonic() > deadline and self.totals["points"] >= self._at_least
+        if is_late or len(self.failures) >= most_failures:
             return False
         self.totals["points"] += 1
         source = random.Random(f"{self._seed} {point}")

@@ -36,7 +36,8 @@ def polls(busy_wait: float, turns: int = 1) -> tuple[int, float]:
 def test_after_a_turn_the_loop_polls_for_as_long_as_configured_and_then_sleeps() -> None:
     count, lasted = polls(0.02)
     assert count > 10
-    assert lasted <= 0.021
+    # It takes longer where others have the processor, but not for as long as the loop goes on.
+    assert lasted < 0.04
 
 
 def test_several_turns_poll_once_and_not_once_each() -> None:

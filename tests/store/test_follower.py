@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from amqp_broker.store import follower as follower_module
+from amqp_broker.store import loop as loop_module
 from amqp_broker.store import records
 from amqp_broker.store import writer as writer_module
 from amqp_broker.store.errors import StoreDied, StoreError
 from amqp_broker.store.loop import ANSWER, REQUEST, serve
+from amqp_broker.store.writer import Writer
 
 from .logged import LOG_SIZE, LoggedStore, dereferencing, encoded, putting, sharing
 
@@ -247,3 +250,56 @@ def test_what_came_while_lmdb_was_busy_is_given_to_it_in_the_pause_that_follows(
         ours.shutdown(socket.SHUT_WR)
         server.join(PATIENCE)
     assert store.seqs() == list(range(1, first + 1))
+
+
+def test_a_failed_step_is_tried_again_while_nothing_is_asked_for(
+    store: LoggedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "RETRY", 10)
+    store.inner.failing = True
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        server = threading.Thread(target=serve, args=(theirs.fileno(), store.writer))
+        server.start()
+        payload = encoded(putting(1))[0]
+        ours.sendall(REQUEST.pack(1, len(payload)) + payload)
+        until(lambda: len(store.complaints) == 1)
+        store.inner.failing = False
+        until(lambda: store.inner.log_number() == 1)
+        until(lambda: len(store.complaints) == 2)
+        ours.shutdown(socket.SHUT_WR)
+        server.join(PATIENCE)
+    assert store.complaints == [f"{store.path}: the disk refuses", "the store can be written again"]
+
+
+def test_a_complaint_that_nobody_hears_holds_nothing_up(store: LoggedStore) -> None:
+    def fail(_: str) -> None:
+        raise ValueError("nobody is there")
+
+    store.writer._follower._complain = fail
+    store.inner.failing = True
+    store.apply(putting(1))
+    with pytest.raises(StoreError, match="the disk refuses"):
+        store.writer.follow()
+
+
+def test_removing_stops_when_the_map_is_full_and_cannot_grow(
+    store: LoggedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RANGE_STEP", 3)
+    store.writer._follower.stop()
+    store.apply(*[putting(seq) for seq in range(1, 20)], [records.DELETE_RANGE, [1, 0, 20]])
+    store.writer.follow()
+    assert store.inner.untidy
+
+    def full(*_: object) -> bool:
+        raise lmdb.MapFullError("full")
+
+    def stuck(_: object) -> None:
+        raise StoreError("here", "the map cannot grow")
+
+    monkeypatch.setattr(writer_module, "Changes", full)
+    monkeypatch.setattr(Writer, "_grow", stuck)
+    with pytest.raises(StoreError, match="the map cannot grow"):
+        store.inner.tidy()
+    assert not store.inner.untidy

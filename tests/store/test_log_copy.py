@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
+from amqp_broker.store import backup
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.log import Log
 from amqp_broker.store.log_copy import RECORD, LogCopy, payload_of, read_log
@@ -115,3 +118,17 @@ def test_a_file_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=f"{tmp_path}: cannot read the log: Is a directory"):
         read_log(str(tmp_path))
+
+
+@pytest.mark.parametrize("size", [200, 100_000, 1_000_000])
+def test_a_backup_lays_more_than_half_a_log_out_in_two_halves(size: int) -> None:
+    records = []
+    for number in range(5, 5 + 11_000_000 // size):
+        payload = number.to_bytes(8, "big") * (size // 8)
+        numbered = struct.pack("<QQ", number, len(payload))
+        records.append(struct.pack("<I", zlib.crc32(numbered + payload)) + numbered + payload)
+    for count in (0, 1, len(records) // 2, len(records)):
+        copy = LogCopy(backup._log_of(records[:count]))
+        assert [record for _, record in copy.after(4)] == records[:count]
+        assert not copy.cut_short
+        assert copy.broken_after(4) == 0

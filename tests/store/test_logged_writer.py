@@ -7,17 +7,20 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import lmdb
 import pytest
 
 from amqp_broker.store import records
 from amqp_broker.store import writer as writer_module
+from amqp_broker.store.environment import PROCESS, open_environment
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.log import Log
 from amqp_broker.store.log_copy import RECORD
 from amqp_broker.store.logged import LoggedWriter
 
-from .logged import LOG_SIZE, LoggedStore, dereferencing, encoded, putting, sharing
+from .logged import LOG_SIZE, MAP_SIZE, LoggedStore, dereferencing, encoded, putting, sharing
 
 
 @pytest.fixture
@@ -285,3 +288,53 @@ def test_a_start_that_fails_leaves_the_log_as_it_is(store: LoggedStore) -> None:
     assert len(os.listdir("/proc/self/fd")) == files
     store.reopen()
     assert store.seqs() == [1]
+
+
+def test_a_run_whose_last_row_is_not_there_removes_the_rest(store: LoggedStore) -> None:
+    store.apply(putting(1), putting(2))
+    store.apply([records.DELETE, [1, [1, 3]]])
+    store.writer.follow()
+    assert store.seqs() == []
+
+
+class PanickingTransaction:
+    """Stands for LMDB's environment: its next write transaction is made, or is not, and then LMDB gives up."""
+
+    def __init__(self, environment: lmdb.Environment, made: bool) -> None:
+        self._environment = environment
+        self._made = made
+        self._txn: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+    def begin(self, **options: Any) -> Any:
+        if not options.get("write"):
+            return self._environment.begin(**options)
+        self._txn = self._environment.begin(**options)
+        return self
+
+    def __enter__(self) -> Any:
+        return self._txn.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        if self._made:
+            self._txn.commit()
+        else:
+            self._txn.abort()
+        raise lmdb.PanicError("gives up")
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_lmdb_giving_up_is_outlived_where_it_can_be_opened_again(store: LoggedStore, made: bool) -> None:
+    store.apply(putting(1))
+    store.inner._reopen = lambda: open_environment(str(store.path), MAP_SIZE, PROCESS)
+    store.inner._environment = PanickingTransaction(store.environment, made)  # type: ignore[assignment]
+    if made:
+        store.writer.follow()
+    else:
+        with pytest.raises(StoreError, match="cannot write the store: gives up"):
+            store.writer.follow()
+        store.writer.follow()
+    store.environment = store.inner._environment
+    assert (store.seqs(), store.inner.log_number()) == ([1], 1)
