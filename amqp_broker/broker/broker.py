@@ -25,6 +25,7 @@ from amqp_broker.broker.flags import VirtualHostMetadata
 from amqp_broker.broker.parameters import Parameters
 from amqp_broker.broker.passwords import PasswordHash
 from amqp_broker.broker.ports import Definition, Store
+from amqp_broker.broker.presence import expel_all, review
 from amqp_broker.broker.timetable import Clock, Timetable
 from amqp_broker.broker.vhost import VirtualHost
 
@@ -114,29 +115,98 @@ class Broker:
         if user is None:
             user = User(name, password, tags)
             self.add_user(user)
-        user.password = password
-        user.tags = tags
+        if not user.password.stands_for(password):
+            user.password = password
+        if user.tags != tags:
+            user.tags = tags
+            self._forget_verdicts(user)
         user.limits = limits
         self.definitions.put_user(user)
         return user
 
+    def delete_user(self, name: str) -> bool:
+        """Remove a user and close the connections of that user; whether there was one."""
+        user = self.users.pop(name, None)
+        if user is None:
+            return False
+        for permission in user.permissions.values():
+            self._delete("permission", permission.key)
+        for topic_permission in user.topic_permissions.values():
+            self._delete("topic_permission", topic_permission.key)
+        user.permissions.clear()
+        user.topic_permissions.clear()
+        self._delete("user", user.key)
+        expel_all(list(user.presences), f"user '{name}' is deleted")
+        return True
+
     def set_permission(self, user: User, vhost: VirtualHost, permission: Permission) -> None:
-        """Let a user in, with these rights, for good; at once, also in open channels."""
+        """Let a user in, with these rights, for good; at once, also in open channels and for their consumers."""
         earlier = user.permissions.get(vhost.name)
         if earlier is not None:
+            if earlier.key and earlier.says_the_same_as(permission):
+                return
             permission.key = earlier.key
         user.permissions[vhost.name] = permission
         self.definitions.put_permission(user.name, vhost.name, permission)
         vhost.generation += 1
+        review(user, vhost)
+
+    def clear_permission(self, user: User, vhost: VirtualHost) -> bool:
+        """Close a virtual host to a user, and the connections of that user to it; whether it was open."""
+        permission = user.permissions.pop(vhost.name, None)
+        if permission is None:
+            return False
+        self._delete("permission", permission.key)
+        vhost.generation += 1
+        review(user, vhost)
+        return True
 
     def set_topic_permission(
         self, user: User, vhost: VirtualHost, exchange: str, permission: TopicPermission
     ) -> None:
+        """Restrict the routing keys that a user may use with a topic exchange; at once. Bindings stay."""
         earlier = user.topic_permissions.get((vhost.name, exchange))
         if earlier is not None:
+            if earlier.key and earlier.says_the_same_as(permission):
+                return
             permission.key = earlier.key
         user.topic_permissions[vhost.name, exchange] = permission
         self.definitions.put_topic_permission(user.name, vhost.name, exchange, permission)
+        vhost.generation += 1
+
+    def clear_topic_permission(self, user: User, vhost: VirtualHost, exchange: str) -> bool:
+        """Allow every routing key again; whether any was forbidden."""
+        permission = user.topic_permissions.pop((vhost.name, exchange), None)
+        if permission is None:
+            return False
+        self._delete("topic_permission", permission.key)
+        vhost.generation += 1
+        return True
+
+    def delete_vhost(self, name: str) -> bool:
+        """Remove a virtual host with all that is in it, and close the connections to it; whether there was one."""
+        vhost = self.vhosts.pop(name, None)
+        if vhost is None:
+            return False
+        for user in self.users.values():
+            permission = user.permissions.pop(name, None)
+            if permission is not None:
+                self._delete("permission", permission.key)
+            for place in [place for place in user.topic_permissions if place[0] == name]:
+                self._delete("topic_permission", user.topic_permissions.pop(place).key)
+        expel_all(list(vhost.presences), f"vhost '{name}' is deleted")
+        vhost.delete_all()
+        return True
+
+    def _delete(self, kind: str, key: bytes) -> None:
+        """Remove a definition, if it is in the store."""
+        if key:
+            self.definitions.delete(kind, key)
+
+    def _forget_verdicts(self, user: User) -> None:
+        """What open channels found out for this user is void."""
+        for presence in user.presences:
+            presence.vhost.generation += 1
 
     def recover(self, *, was_killed: bool = False) -> Recovered:
         """Bring back the durable topology and the queues' messages. Called once, before any session.

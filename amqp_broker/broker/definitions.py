@@ -127,6 +127,8 @@ class DefinitionWriter:
             "tags": user.tags,
             "limits": user.limits,
         }
+        if user.password.replaced:
+            value["replaced"] = user.password.replaced
         self.store.put_definition(Definition("user", user.key, value))
 
     def put_permission(self, user: str, vhost: str, permission: Permission) -> None:
@@ -223,7 +225,8 @@ def restore_user(broker: Broker, definition: Definition) -> None:
     """One of a name that is there already, the configuration's, becomes this one and keeps its permissions."""
     value = definition.value
     name = cast(str, value["name"])
-    password = PasswordHash(cast(str, value["algorithm"]), cast(bytes, value["password"]))
+    replaced = cast(bytes, value.get("replaced", b""))
+    password = PasswordHash(cast(str, value["algorithm"]), cast(bytes, value["password"]), replaced)
     user = broker.users.get(name)
     if user is None:
         user = User(name, password, [])

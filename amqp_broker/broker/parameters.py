@@ -53,3 +53,7 @@ class Parameters:
             return False
         self.definitions.delete("parameter", parameter.key)
         return True
+
+    def delete_all(self) -> None:
+        for component, name in list(self.by_name):
+            self.delete(component, name)

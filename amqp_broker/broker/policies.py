@@ -82,6 +82,11 @@ class AppliedPolicies:
         self._follow(before_queues, before_exchanges)
         return True
 
+    def delete_all(self) -> None:
+        for kind in (POLICY, OPERATOR_POLICY):
+            for name in list(self.of_kind(kind).by_name):
+                self.delete(kind, name)
+
     def apply_to_queue(self, queue: Queue) -> None:
         seen_id = queue.seen_id
         queue.apply(features_of(queue.arguments, self.of_queue(queue), self.quorum_delivery_limit))

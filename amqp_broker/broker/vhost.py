@@ -29,6 +29,7 @@ from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remem
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags, VirtualHostMetadata
 from amqp_broker.broker.host import QueueHost
 from amqp_broker.broker.message import Message
+from amqp_broker.broker.names import REPLY_PREFIX, check_deletable, check_not_reserved
 from amqp_broker.broker.parameters import Parameters
 from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
 from amqp_broker.broker.queue import Queue
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from amqp_broker.broker.definitions import DefinitionWriter
     from amqp_broker.broker.policy import Policy
     from amqp_broker.broker.ports import Store
+    from amqp_broker.broker.presence import Presence
 
 PREDECLARED: Final = {
     "": "direct",
@@ -64,13 +66,13 @@ PREDECLARED: Final = {
     "amq.topic": "topic",
     "amq.rabbitmq.trace": "topic",
 }
-RESERVED_PREFIX: Final = "amq."
 NO_KEYS: Final[list[str]] = []
 
 
 class VirtualHost(QueueHost):
     """exclusive: the exclusive queues of each connection that has some, by name. definition: its key in the store, b""
-    if it has none.
+    if it has none. presences: the connections that are open in it. reply_queues: how many of its queues are for direct
+    replies, which no client has declared.
     """
 
     __slots__ = (
@@ -85,7 +87,9 @@ class VirtualHost(QueueHost):
         "name",
         "parameters",
         "policies",
+        "presences",
         "queues",
+        "reply_queues",
         "store",
     )
 
@@ -96,6 +100,8 @@ class VirtualHost(QueueHost):
         self.definitions: DefinitionWriter = definitions
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
+        self.reply_queues: int = 0
+        self.presences: dict[Presence, None] = {}
         self.exclusive: dict[object, dict[str, Queue]] = {}
         self.definition: bytes = b""
         self.metadata: VirtualHostMetadata = VirtualHostMetadata()
@@ -226,8 +232,7 @@ class VirtualHost(QueueHost):
             check_equivalent_flag("internal", resource, flags.internal, exchange.internal)
             check_equivalent_arguments(["alternate-exchange"], resource, arguments, exchange.arguments)
             return exchange
-        if name.startswith(RESERVED_PREFIX):
-            raise access_refused(f"exchange name '{name}' contains reserved prefix '{RESERVED_PREFIX}*'")
+        check_not_reserved("exchange", name)
         name_argument("alternate-exchange", resource, arguments)
         exchange = new_exchange(kind, name, self.name, arguments)
         exchange.check_arguments()
@@ -250,8 +255,7 @@ class VirtualHost(QueueHost):
         A missing exchange is no error. Raises SoftError 403 for a predeclared one, 406 if it is in use.
         """
         self.refuse_default_exchange(name)
-        if name.startswith(RESERVED_PREFIX):
-            raise access_refused(f"deletion of system {exchange_in(name, self.name)} not allowed")
+        check_deletable(name, self.name)
         exchange = self.exchanges.get(name)
         if exchange is None:
             return False
@@ -376,18 +380,23 @@ class VirtualHost(QueueHost):
     # -- queues
 
     def declare_queue(
-        self, name: str, flags: QueueFlags, arguments: dict[str, Field], connection: object
+        self,
+        name: str,
+        flags: QueueFlags,
+        arguments: dict[str, Field],
+        connection: object,
+        generated: bool = False,
     ) -> Queue:
         """Create a queue ("" has a name made up), or check that the one there is equivalent.
 
-        Raises SoftError 403 for a reserved name, 405 for another connection's exclusive queue, 406 if the
-        arguments are invalid or inequivalent.
+        generated: the name is one of `generated_name`. Raises SoftError 403 for a reserved name, 405 for another
+        connection's exclusive queue, 406 if the arguments are invalid or inequivalent.
         """
         owner = connection if flags.exclusive else None
         durable = flags.durable and not flags.exclusive
         resource = queue_in(name, self.name)
-        if name.startswith(RESERVED_PREFIX):
-            raise access_refused(f"queue name '{name}' contains reserved prefix '{RESERVED_PREFIX}*'")
+        if not generated:
+            check_not_reserved("queue", name)
         queue = self.queues.get(name) if name else None
         if durable and not flags.auto_delete:
             current = None if queue is None else queue.arguments
@@ -403,7 +412,7 @@ class VirtualHost(QueueHost):
             return queue
         if not name:
             check_server_named(arguments)
-            name = self._generated_name()
+            name = self.generated_name()
         name_argument("x-dead-letter-exchange", resource, arguments)
         resource = queue_in(name, self.name)
         check_queue_arguments(resource, arguments)
@@ -433,6 +442,7 @@ class VirtualHost(QueueHost):
             raise precondition_failed(resource + " in use")
         count = queue.ready_count()
         del self.queues[queue.name]
+        self.reply_queues -= queue.name.startswith(REPLY_PREFIX)
         self.generation += 1
         if queue.owner in self.exclusive:
             del self.exclusive[queue.owner][queue.name]
@@ -456,8 +466,22 @@ class VirtualHost(QueueHost):
             if not queue.deleted:
                 self.delete_queue(queue)
 
+    def delete_all(self) -> None:
+        """The virtual host is deleted: nothing that was in it stays, neither here nor in the store."""
+        for queue in list(self.queues.values()):
+            if not queue.deleted:
+                self.delete_queue(queue)
+        for exchange in list(self.exchanges.values()):
+            if self.exchanges.get(exchange.name) is exchange:
+                self._remove_exchange(exchange)
+        self.policies.delete_all()
+        self.parameters.delete_all()
+        if self.definition:
+            self.definitions.delete("vhost", self.definition)
+
     def add_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue
+        self.reply_queues += queue.name.startswith(REPLY_PREFIX)
         self.generation += 1
         self.policies.apply_to_queue(queue)
         queue.join(self)
@@ -482,7 +506,8 @@ class VirtualHost(QueueHost):
         self.generation += 1
         return self.policies.delete(OPERATOR_POLICY, name)
 
-    def _generated_name(self) -> str:
+    def generated_name(self) -> str:
+        """A name for a queue that is to have none of its own."""
         while True:
             name = "amq.gen-" + urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
             if name not in self.queues:

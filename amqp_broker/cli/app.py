@@ -21,6 +21,8 @@ app: Final = typer.Typer(
     no_args_is_help=True,
 )
 
+_FILE_HELP: Final = "The configuration file: TOML, or RabbitMQ's format if its name ends in .conf."
+
 
 def run_app(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit status, 2 for a command line that is not understood."""
@@ -54,9 +56,7 @@ def root(
 
 @app.command()
 def serve(
-    config: Annotated[
-        str | None, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")
-    ] = None,
+    config: Annotated[str | None, typer.Option("--config", metavar="FILE", help=_FILE_HELP)] = None,
     bind: Annotated[
         str | None,
         typer.Option("--bind", metavar="ADDRESS", help="Accept connections on this address instead."),
@@ -92,12 +92,22 @@ def serve(
 
 @app.command()
 def check_config(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The configuration file (TOML).")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help=_FILE_HELP)],
 ) -> None:
     """Say what is wrong with a configuration file, without starting the broker."""
     from amqp_broker.cli.check_config import run_check
 
     raise typer.Exit(run_check(file))
+
+
+@app.command()
+def convert_config(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file in RabbitMQ's format (rabbitmq.conf).")],
+) -> None:
+    """Print a rabbitmq.conf as TOML, with a comment for each key that has no effect here."""
+    from amqp_broker.cli.convert_config import run_convert
+
+    raise typer.Exit(run_convert(file))
 
 
 app.command()(perf)
@@ -109,9 +119,7 @@ definitions: Final = typer.Typer(
 )
 app.add_typer(definitions, name="definitions")
 
-_Config = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")
-]
+_Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help=_FILE_HELP)]
 _DataDirectory = Annotated[
     str | None, typer.Option("--data-dir", metavar="DIR", help=options()["data.directory"].summary + ".")
 ]

@@ -7,7 +7,7 @@ without a traceback; anything else is a defect and keeps it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from amqp_broker.config import Config, ConfigError, load_config
 
@@ -17,21 +17,22 @@ INTERRUPTED = 130
 def run_serve(flags: Mapping[str, str | None]) -> int:
     """Serve until told to stop; returns the exit status. Flags that were not given are missing or None."""
     overrides = {flag: value for flag, value in flags.items() if flag != "--config"}
+    notes: list[str] = []
     try:
-        config = load_config(flags.get("--config"), flags=overrides)
+        config = load_config(flags.get("--config"), flags=overrides, notes=notes)
     except ConfigError as error:
         return fail(str(error))
-    return serve(config)
+    return serve(config, notes)
 
 
-def serve(config: Config) -> int:
-    """Serve with this configuration until told to stop; returns the exit status."""
+def serve(config: Config, notes: Sequence[str] = ()) -> int:
+    """Serve with this configuration until told to stop; returns the exit status. notes: lines for the log."""
     from amqp_broker.definitions import InvalidDefinitions
     from amqp_broker.server.main import run
     from amqp_broker.store.errors import StoreError
 
     try:
-        return run(config)
+        return run(config, notes)
     except InvalidDefinitions as error:
         return max(fail(f"{config.data.load_definitions}: {problem}") for problem in error.problems)
     except (ConfigError, StoreError) as error:

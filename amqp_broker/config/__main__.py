@@ -1,6 +1,6 @@
-"""Brings conf/broker.toml and docs/configuration.md up to date with the declared options.
+"""Brings conf/broker.toml, docs/configuration.md and docs/rabbitmq-conf.md up to date with what is declared.
 
-python -m amqp_broker.config --write FILE...    the file's name says which of the two it is
+python -m amqp_broker.config --write FILE...    the file's name says which of them it is
 python -m amqp_broker.config --check FILE...    exit status 1 if one of them is stale
 """
 
@@ -10,9 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from amqp_broker.config.rabbitmq_conf_page import rabbitmq_conf_page
 from amqp_broker.config.render import configuration_file, configuration_page
 
-RENDERERS = {"broker.toml": configuration_file, "configuration.md": configuration_page}
+RENDERERS = {
+    "broker.toml": configuration_file,
+    "configuration.md": configuration_page,
+    "rabbitmq-conf.md": rabbitmq_conf_page,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -27,6 +27,23 @@ class Limits(Section, frozen=True, kw_only=True):
             that subscribe in a loop and forget to cancel.""",
         ),
     ] = 0
+    channel_max_per_node: Annotated[
+        int,
+        Option(
+            Integer(0, 10_000_000, "channels"),
+            """The most channels on all connections together; 0 sets no limit. The connection that asks for one
+            more is closed with 530 NOT_ALLOWED.""",
+        ),
+    ] = 0
+    queue_max: Annotated[
+        int,
+        Option(
+            Integer(0, 10_000_000, "queues"),
+            """The most queues in all virtual hosts together, exclusive ones among them; 0 sets no limit. A
+            declaration of one more is refused with 406 PRECONDITION_FAILED. Limits of single virtual hosts and
+            users come with definitions. It stands for `cluster_queue_limit` of RabbitMQ 4.""",
+        ),
+    ] = 0
     consumer_timeout: Annotated[
         float,
         Option(

@@ -1,8 +1,9 @@
 """Reads a configuration: defaults, then the file, then environment variables, then flags.
 
-Whatever is not declared in `options` or not allowed there is a `ConfigError`; nothing is ignored silently
-except environment variables outside the broker's sections, because container systems make up names of their
-own there. It reads the one file it is given and keeps nothing between calls.
+The file is TOML, or in RabbitMQ's own format (`rabbitmq_conf`) if its name ends in .conf. Whatever is not
+declared in `options` or not allowed there is a `ConfigError`; nothing is ignored silently except environment
+variables outside the broker's sections, because container systems make up names of their own there. It reads
+the file it is given, for a rabbitmq.conf also those that belong to it, and keeps nothing between calls.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from amqp_broker.config.auth import auth_contradictions
 from amqp_broker.config.errors import ConfigError
 from amqp_broker.config.option import ENVIRONMENT_PREFIX, Option
 from amqp_broker.config.options import Config, options, sections
+from amqp_broker.config.tls import tls_contradictions
 from amqp_broker.config.toml_lines import find_line
 from amqp_broker.config.values import Address, Kind, parse_host, toml_scalar
 
@@ -24,6 +27,13 @@ _TOML_POSITION: Final = re.compile(r"\s*\(at (?:line (?P<line>\d+), column \d+|e
 # What people who come from rabbitmq.conf write, where it is not simply the last part of the path.
 FOREIGN_NAMES: Final[Mapping[str, str]] = {
     "listeners.tcp.default": "listeners.tcp",
+    "listeners.ssl": "listeners.tls",
+    "listeners.ssl.default": "listeners.tls",
+    "ssl_options.certfile": "tls.certificate",
+    "ssl_options.keyfile": "tls.key",
+    "ssl_options.cacertfile": "tls.ca",
+    "ssl_options.fail_if_no_peer_cert": "tls.verify",
+    "ssl_options.versions": "tls.min_version",
     "tcp_listen_options.backlog": "listeners.backlog",
     "tcp_listen_options.nodelay": "listeners.nodelay",
     "auth_mechanisms": "auth.mechanisms",
@@ -46,13 +56,17 @@ def load_config(
     file: str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, str | int | None] | None = None,
+    notes: list[str] | None = None,
 ) -> Config:
     """The configuration for `serve`.
 
     environ: defaults to the process's environment. flags: values by flag ("--data-dir"), None for one
-    that was not given. Raises the first ConfigError in the order file, environment, flags.
+    that was not given. notes: filled with a line for each key of a rabbitmq.conf that has no effect.
+    Raises the first ConfigError in the order file, environment, flags.
     """
-    values, problems = read_values(file, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    file = _file_of(environ) if file is None else file
+    values, problems = read_values(file, environ, environ, notes)
     if problems:
         raise problems[0]
     if flags:
@@ -63,19 +77,43 @@ def load_config(
     return config
 
 
-def check_file(file: str | os.PathLike[str]) -> list[ConfigError]:
+def check_file(file: str | os.PathLike[str], notes: list[str] | None = None) -> list[ConfigError]:
     """Everything that is wrong with one file alone, in the order in which it was found."""
-    values, problems = read_values(file, {})
-    return problems or contradictions(_build(values), str(file))
+    return load_file(file, notes)[1]
+
+
+def load_file(
+    file: str | os.PathLike[str], notes: list[str] | None = None
+) -> tuple[Config, list[ConfigError]]:
+    """The configuration of what is right in one file, which nothing overrides, and everything that is wrong with it.
+
+    notes: as for `load_config`.
+    """
+    values, problems = read_values(file, {}, os.environ, notes)
+    config = _build(values)
+    return config, problems or contradictions(config, str(file))
 
 
 def read_values(
-    file: str | os.PathLike[str] | None, environ: Mapping[str, str]
+    file: str | os.PathLike[str] | None,
+    environ: Mapping[str, str],
+    references: Mapping[str, str],
+    notes: list[str] | None = None,
 ) -> tuple[dict[str, Any], list[ConfigError]]:
-    """Values by dotted path from the file and the environment, and what is wrong with them."""
+    """Values by dotted path from the file and the environment, and what is wrong with them.
+
+    references: the variables that a rabbitmq.conf may refer to, which override nothing.
+    """
     values: dict[str, Any] = {}
     problems: list[ConfigError] = []
-    if file is not None:
+    if file is not None and is_rabbitmq_conf(Path(file)):
+        from amqp_broker.config.rabbitmq_conf import read_rabbitmq_conf
+
+        translation = read_rabbitmq_conf(Path(file), references)
+        values, problems = translation.values, translation.problems
+        if notes is not None:
+            notes.extend(map(str, translation.notes))
+    elif file is not None:
         try:
             _FileReader(str(file), Path(file).read_text("utf-8"), values, problems).read()
         except ConfigError as problem:
@@ -84,8 +122,15 @@ def read_values(
             problems.append(ConfigError(str(file), f"not UTF-8 text: {error.reason} at byte {error.start}"))
         except OSError as error:
             problems.append(ConfigError(str(file), f"cannot be read: {error.strerror or error}"))
+    if any(name.startswith("RABBITMQ_") for name in environ):
+        _apply_rabbitmq_variables(values, environ, problems)
     _apply_environment(values, environ, problems)
     return values, problems
+
+
+def is_rabbitmq_conf(path: Path) -> bool:
+    """Whether a file is in RabbitMQ's format, which its name says, or a directory has such files."""
+    return path.suffix == ".conf" or (path.is_dir() and any(path.glob("*.conf")))
 
 
 def contradictions(config: Config, source: str) -> list[ConfigError]:
@@ -101,6 +146,11 @@ def contradictions(config: Config, source: str) -> list[ConfigError]:
                 value=str(limits.output_low_watermark),
             )
         )
+    for key, value, problem in (
+        *tls_contradictions(config.listeners, config.tls),
+        *auth_contradictions(config.auth),
+    ):
+        problems.append(ConfigError(source, problem, key=key, value=value))
     return problems
 
 
@@ -222,6 +272,26 @@ def _apply_environment(
         _apply_text(values, source, option, environ[name], problems)
 
 
+def _file_of(environ: Mapping[str, str]) -> str | None:
+    if "RABBITMQ_CONFIG_FILE" not in environ:
+        return None
+    from amqp_broker.config.rabbitmq_conf_environment import configuration_file
+
+    return configuration_file(environ)
+
+
+def _apply_rabbitmq_variables(
+    values: dict[str, Any], environ: Mapping[str, str], problems: list[ConfigError]
+) -> None:
+    from amqp_broker.config.rabbitmq_conf_environment import said_by
+
+    try:
+        for name, path, text in said_by(environ):
+            _apply_text(values, f"environment variable {name}", options()[path], text, problems)
+    except ConfigError as problem:
+        problems.append(problem)
+
+
 def _apply_text(
     values: dict[str, Any], source: str, option: Option, text: str, problems: list[ConfigError]
 ) -> None:
@@ -250,7 +320,8 @@ def _apply_address(values: dict[str, Any], bind: str | int | None, port: str | i
         text = str(bind)
         bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
         try:
-            addresses = (Address(parse_host(f"[{text}]" if bare_ipv6 else text), addresses[0].port),)
+            default_port = addresses[0].port if addresses else 5672
+            addresses = (Address(parse_host(f"[{text}]" if bare_ipv6 else text), default_port),)
         except ValueError as error:
             raise ConfigError(
                 "--bind", f"{error}; expected a host name or IP address, without a port"
@@ -258,6 +329,8 @@ def _apply_address(values: dict[str, Any], bind: str | int | None, port: str | i
     if port is not None:
         if not str(port).isdigit() or int(port) > 65535:
             raise ConfigError("--port", f"{port} is not a port from 0 to 65535")
+        if not addresses:
+            raise ConfigError("--port", "listeners.tcp is empty; give --bind, too")
         addresses = tuple(dict.fromkeys(Address(address.host, int(port)) for address in addresses))
     if bind is not None or port is not None:
         values[path] = addresses

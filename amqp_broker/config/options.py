@@ -18,23 +18,21 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from amqp_broker.config.auth import Auth
 from amqp_broker.config.limits import Limits
+from amqp_broker.config.listeners import Listeners
 from amqp_broker.config.option import Option, Section
+from amqp_broker.config.tls import Tls
 from amqp_broker.config.values import (
-    Address,
-    Addresses,
     Choice,
     Directory,
     Duration,
     Integer,
-    Pattern,
     Properties,
     Property,
     Seconds,
     Size,
-    Switch,
     Text,
-    Texts,
 )
 
 
@@ -62,59 +60,6 @@ class ClusterName(Text):
 
     def toml(self, value: str) -> str:
         return super().toml("" if value == default_cluster_name() else value)
-
-
-class Mechanisms(Texts):
-    """The authentication mechanisms that are offered, in that order."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            Choice("PLAIN", "AMQPLAIN"), 'a list of "PLAIN" and "AMQPLAIN" with at least one entry', 1
-        )
-
-
-class Listeners(Section, frozen=True, kw_only=True):
-    """Where clients connect."""
-
-    tcp: Annotated[
-        tuple[Address, ...],
-        Option(
-            Addresses(),
-            """The addresses that accept AMQP connections. The default is reachable from this machine only;
-            write "0.0.0.0:5672" and "[::]:5672" to accept from everywhere, and change the default user's
-            password first. Port 0 takes a free port, which the line printed at the start names. The flags
-            --bind and --port override it: --bind replaces the list by one address, --port changes the port
-            of what is left.""",
-            flag="--bind, --port",
-        ),
-    ] = (Address("127.0.0.1", 5672),)
-    backlog: Annotated[
-        int,
-        Option(
-            Integer(1, 65535, "connections"),
-            """How many connections the system may have accepted that the broker has not taken yet. Raise it
-            if clients that all reconnect at once are refused; Linux cuts it to net.core.somaxconn.""",
-        ),
-    ] = 1024
-    nodelay: Annotated[
-        bool,
-        Option(
-            Switch(),
-            """Whether small writes are sent at once (TCP_NODELAY). The broker already joins what it has to
-            say to a connection into one write, so false buys nothing but latency.""",
-        ),
-    ] = True
-    busy_wait: Annotated[
-        int,
-        Option(
-            Integer(0, 100_000, "microseconds"),
-            """How many microseconds the broker looks for more to do before it sleeps, each time a client
-            has said something. A processor takes about as long to wake up as a small message takes through
-            the broker, so this halves the latency of light traffic, for at most that much processor time a
-            message; other processes go first. An idle broker does not wait busily. 0 saves the processor
-            time.""",
-        ),
-    ] = 100
 
 
 class Data(Section, frozen=True, kw_only=True):
@@ -169,79 +114,6 @@ class Data(Section, frozen=True, kw_only=True):
     ] = ""
 
 
-class Permissions(Section, frozen=True, kw_only=True):
-    """What the default user may do in the default virtual host: regular expressions over resource names."""
-
-    configure: Annotated[
-        str,
-        Option(
-            Pattern(), """Exchanges and queues the default user may declare and delete. "" permits none."""
-        ),
-    ] = ".*"
-    write: Annotated[
-        str,
-        Option(Pattern(), """Exchanges it may publish to and queues it may bind. "" permits none."""),
-    ] = ".*"
-    read: Annotated[
-        str,
-        Option(Pattern(), """Queues it may consume from and exchanges it may bind to. "" permits none."""),
-    ] = ".*"
-
-
-class Auth(Section, frozen=True, kw_only=True):
-    """Who may connect. The default user and virtual host are made at every start."""
-
-    default_user: Annotated[
-        str,
-        Option(
-            Text("a string of 1 to 255 bytes", 1, 255),
-            """The name of the first user. It is made together with the default virtual host at every
-            start.""",
-        ),
-    ] = "guest"
-    default_pass: Annotated[
-        str,
-        Option(
-            Text("a string of 1 to 4096 bytes", 1),
-            """Its password. Set it before the broker accepts connections from other machines, preferably by
-            the environment variable, which keeps it out of the file.""",
-            secret=True,
-        ),
-    ] = "guest"
-    default_vhost: Annotated[
-        str,
-        Option(
-            Text("a string of 1 to 255 bytes", 1, 255),
-            """The name of the first virtual host. Clients that name none ask for "/".""",
-        ),
-    ] = "/"
-    default_user_tags: Annotated[
-        tuple[str, ...],
-        Option(
-            Texts(Text("a string of 1 to 255 bytes", 1, 255), "a list of distinct tags"),
-            """The tags of the first user. They decide what it may see and change beside AMQP, and mean
-            nothing to AMQP clients themselves: administrator, monitoring, policymaker, management.""",
-        ),
-    ] = ("administrator",)
-    loopback_users: Annotated[
-        tuple[str, ...],
-        Option(
-            Texts(Text("a string of 1 to 255 bytes", 1, 255), "a list of distinct user names"),
-            """Users who may connect from this machine only. An empty list lets everybody in from
-            everywhere, which is safe only if no user still has a well-known password.""",
-        ),
-    ] = ("guest",)
-    mechanisms: Annotated[
-        tuple[str, ...],
-        Option(
-            Mechanisms(),
-            """The authentication mechanisms offered to clients, in this order. Both send the password in
-            the clear, so use TLS or a trusted network.""",
-        ),
-    ] = ("PLAIN", "AMQPLAIN")
-    default_permissions: Permissions = msgspec.field(default_factory=Permissions)
-
-
 class Protocol(Section, frozen=True, kw_only=True):
     """What the broker offers and says during the handshake."""
 
@@ -283,9 +155,9 @@ class Protocol(Section, frozen=True, kw_only=True):
         float,
         Option(
             Duration(0.1, 600),
-            """How long a client may take from connecting to having opened its virtual host. It keeps port
-            scanners and half-open connections from piling up; raise it for clients behind very slow
-            links.""",
+            """How long a client may take from connecting to having opened its virtual host; before that, as
+            long for a TLS handshake and a PROXY header where there is one. It keeps port scanners and half-open
+            connections from piling up; raise it for clients behind very slow links.""",
         ),
     ] = 10.0
     x_death_from_clients: Annotated[
@@ -366,6 +238,7 @@ class Config(Section, frozen=True, kw_only=True):
     """The whole configuration. `Config()` is the default one."""
 
     listeners: Listeners = msgspec.field(default_factory=Listeners)
+    tls: Tls = msgspec.field(default_factory=Tls)
     data: Data = msgspec.field(default_factory=Data)
     auth: Auth = msgspec.field(default_factory=Auth)
     protocol: Protocol = msgspec.field(default_factory=Protocol)

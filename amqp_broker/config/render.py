@@ -34,6 +34,14 @@ its default and may be cut down to the lines you change. `amqp-broker check-conf
 is wrong with a file, with the line, what would be allowed, and the nearest name for one that does
 not exist. A file with an unknown key is refused, so that a misspelt option cannot go unnoticed.
 
+A file whose name ends in `.conf` is read as RabbitMQ reads its rabbitmq.conf:
+[rabbitmq-conf.md](rabbitmq-conf.md) says how, and what each of its keys does here.
+
+Examples to start from: [development](../conf/development.toml), [production](../conf/production.toml)
+with TLS, a [container](../conf/container.toml) with its [Dockerfile](../conf/Dockerfile) and a
+[check of its health](../conf/healthcheck.py), and a [unit for systemd](../conf/amqp-broker.service)
+that locks the broker up in its own directory.
+
 ## What overrides what
 
 1. The defaults below.
@@ -43,7 +51,9 @@ not exist. A file with an unknown key is refused, so that a misspelt option cann
    (`AMQP_BROKER_LISTENERS_TCP="0.0.0.0:5672,[::]:5672"`), tables are written
    `name=value,name=value`, switches `true` or `false`. A variable that starts with the name of a
    section and is not an option is refused; other variables are ignored, since container systems set
-   some of their own.
+   some of their own. Of RabbitMQ's variables, those for
+   [the first user and virtual host](rabbitmq-conf.md#what-overrides-what) count, too, where there is
+   none of the broker's own.
 4. Flags of `amqp-broker serve`, where the table names one.
 
 ## Units

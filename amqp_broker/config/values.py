@@ -253,10 +253,10 @@ class Duration(Kind[float]):
         return f'a time from {low} to {high}, in seconds or like "500ms", "30s" or "10m"'
 
     def parse(self, value: object) -> float:
-        seconds = float(_quantity(value, DURATION_UNITS))
+        seconds = _quantity(value, DURATION_UNITS)
         if not self.low <= seconds <= self.high:
             raise ValueError
-        return seconds
+        return float(seconds)
 
     def toml(self, value: float) -> str:
         text = self.spell(value)
@@ -327,14 +327,14 @@ class Texts(Kind[tuple[str, ...]]):
 
 
 class Addresses(Kind[tuple[Address, ...]]):
-    """A list of host:port, at least one; as text, separated by commas."""
+    """A list of host:port; as text, separated by commas."""
 
     @property
     def allowed(self) -> str:
-        return 'a list of "host:port" with at least one entry, IPv6 addresses in brackets like "[::1]:5672"'
+        return 'a list of "host:port", IPv6 addresses in brackets like "[::1]:5672"'
 
     def parse(self, value: object) -> tuple[Address, ...]:
-        if not isinstance(value, list) or not value:
+        if not isinstance(value, list):
             raise ValueError
         addresses = tuple(map(parse_address, value))
         fixed = [address for address in addresses if address.port]

@@ -6,8 +6,7 @@ it imports is a warning here.
 
 from __future__ import annotations
 
-import re
-
+from amqp_broker.broker.access import pattern_problem, topic_pattern_problem
 from amqp_broker.broker.argument_table import QUEUE_TYPES
 from amqp_broker.broker.arguments import (
     check_queue_arguments,
@@ -17,8 +16,11 @@ from amqp_broker.broker.arguments import (
 )
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Exchange, new_exchange
+from amqp_broker.broker.limits import MAX_CHANNELS, MAX_CONNECTIONS, MAX_QUEUES, limits_problem
+from amqp_broker.broker.names import RESERVED_PREFIX
+from amqp_broker.broker.parameters import VHOST_LIMITS
 from amqp_broker.broker.policy import InvalidPolicy, new_policy, pattern_problems
-from amqp_broker.broker.vhost import PREDECLARED, RESERVED_PREFIX
+from amqp_broker.broker.vhost import PREDECLARED
 from amqp_broker.content.table import TableError, write_table
 from amqp_broker.definitions.problems import Problem
 from amqp_broker.definitions.rows import BindingRow, Document, ExchangeRow, PermissionRow, PolicyRow, QueueRow
@@ -66,9 +68,13 @@ class _Checker:
                 )
         for permission in document.permissions:
             self.check_permission(permission)
+        for user in document.users:
+            self.check_limits(f"{user.path}.limits", user.limits, (MAX_CONNECTIONS, MAX_CHANNELS))
         for parameter in document.parameters:
             if parameter.vhost is not None:
                 self.check_vhost(parameter.path, parameter.vhost)
+            if parameter.component == VHOST_LIMITS:
+                self.check_limits(f"{parameter.path}.value", parameter.value, (MAX_CONNECTIONS, MAX_QUEUES))
         for policy in document.policies:
             self.check_policy(policy)
         for exchange in document.exchanges:
@@ -94,11 +100,16 @@ class _Checker:
         self.check_vhost(row.path, row.vhost)
         if row.user not in self.users:
             self.refuse(f"{row.path}.user", f"user '{row.user}' not found")
+        problem_of = pattern_problem if row.exchange is None else topic_pattern_problem
         for key, pattern in (("configure", row.configure), ("write", row.write), ("read", row.read)):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                self.refuse(f"{row.path}.{key}", f"not a regular expression: {error}")
+            problem = problem_of(pattern)
+            if problem is not None:
+                self.refuse(f"{row.path}.{key}", problem)
+
+    def check_limits(self, path: str, limits: object, names: tuple[str, ...]) -> None:
+        problem = limits_problem(limits, names)
+        if problem is not None:
+            self.refuse(path, problem)
 
     def check_policy(self, row: PolicyRow) -> None:
         self.check_vhost(row.path, row.vhost)

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from amqp_broker.broker.flags import VirtualHostMetadata
-from amqp_broker.broker.passwords import MD5, SHA256, PasswordHash, hash_password
+from amqp_broker.broker.passwords import ARGON2ID, MD5, SHA256, PasswordHash, hash_password
 from amqp_broker.content.table import Field
 from amqp_broker.definitions.problems import InvalidDefinitions, Problem
 from amqp_broker.definitions.rows import (
@@ -210,7 +210,8 @@ class _Reader:
             row.refuse("password_hash", "expected base64")
             return None
         if not password.is_well_formed:
-            row.refuse("password_hash", f"not a salt of four octets and a hash by {algorithm}")
+            form = "a hash of bearable cost" if algorithm == ARGON2ID else "a salt of four octets and a hash"
+            row.refuse("password_hash", f"not {form} by {algorithm}")
         return password
 
     def _read_permission(self, row: _Row) -> PermissionRow:

@@ -17,6 +17,7 @@ from amqp_broker.store.errors import StoreError
 
 if TYPE_CHECKING:
     from amqp_broker.server.commits import Commits
+    from amqp_broker.server.listening import Origin
     from amqp_broker.server.server import Server
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _FIRST_OCTETS: Final = _OCTETS[:BEGINNING]
 class Client(asyncio.BufferedProtocol):
     """finished_at: when the session ended and only output is left; None while it lives.
 
-    adding: what came last made more wait for the disk.
+    adding: what came last made more wait for the disk. origin: where it comes from, if its socket does not tell.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Client(asyncio.BufferedProtocol):
         "adding",
         "connection",
         "finished_at",
+        "origin",
         "reading",
         "transport",
     )
@@ -56,7 +58,7 @@ class Client(asyncio.BufferedProtocol):
     connection: Connection
     transport: asyncio.Transport
 
-    def __init__(self, server: Server, commits: Commits) -> None:
+    def __init__(self, server: Server, commits: Commits, origin: Origin | None = None) -> None:
         self._server = server
         self._commits = commits
         self._clock = server.clock
@@ -66,6 +68,7 @@ class Client(asyncio.BufferedProtocol):
         self.reading = True
         self.adding = False
         self.finished_at: float | None = None
+        self.origin = origin
 
     # -- called by the event loop
 
@@ -136,7 +139,7 @@ class Client(asyncio.BufferedProtocol):
             return
         connection = self.connection
         self._commits.timer.begin_turn()
-        if not connection.finished:
+        if not connection.finished and connection.close_reason is None:
             connection.close_reason = "client unexpectedly closed TCP connection"
         try:
             connection.lost()
@@ -198,3 +201,19 @@ class Client(asyncio.BufferedProtocol):
             self.connection.unread = False
             self.connection.last_received = self._clock.monotonic()
             self.transport.resume_reading()
+
+
+class TlsClient(Client):
+    """A client whose octets come and go through TLS. Unlike a socket's own transport, that of asyncio goes on
+    reading while it is being closed, and fills what it is given in slices, which must not be copies.
+    """
+
+    __slots__ = ()
+
+    def get_buffer(self, sizehint: int) -> bytearray | memoryview:
+        room = super().get_buffer(sizehint)
+        return _OCTETS if room is _BUFFER else room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if not self.connection.finished:
+            super().buffer_updated(nbytes)

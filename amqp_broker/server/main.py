@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
@@ -18,12 +18,17 @@ from amqp_broker.store.errors import StoreError
 _log = logging.getLogger(__name__)
 
 
-def run(config: Config) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status. SIGHUP loads the definitions again.
+def run(config: Config, notes: Sequence[str] = ()) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status. SIGHUP loads definitions and certificates
+    again.
 
-    Raises StoreError, OSError or InvalidDefinitions for what of the configuration cannot be used.
+    notes: what there is to log about how the configuration was read.
+
+    Raises StoreError, OSError, ConfigError or InvalidDefinitions for what of the configuration cannot be used.
     """
     set_up_logging(config.log)
+    for note in notes:
+        _log.info("%s", note)
     return anyio.run(_serve, config, backend_options={"use_uvloop": _has_uvloop()})
 
 
@@ -50,6 +55,7 @@ async def _serve(config: Config) -> int:
                 async for number in signals:
                     if number == signal.SIGHUP:
                         server.reload_definitions()
+                        server.reload_certificates()
                         continue
                     if stopping:
                         os._exit(128 + number)

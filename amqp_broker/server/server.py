@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import socket
 import sys
 from typing import Any, Final
@@ -21,13 +20,16 @@ from amqp_broker.config import Config
 from amqp_broker.definitions import InvalidDefinitions
 from amqp_broker.server.admission import Admission, raise_descriptor_limit
 from amqp_broker.server.alarms import Watch
+from amqp_broker.server.authentication import Authentication
 from amqp_broker.server.blocks import Blocks
-from amqp_broker.server.client import Client
+from amqp_broker.server.client import Client, TlsClient
 from amqp_broker.server.clock import ServerClock, SystemClock
 from amqp_broker.server.commits import Commits
 from amqp_broker.server.definitions import load_definitions, log_loaded, log_refused
 from amqp_broker.server.garbage import Garbage
+from amqp_broker.server.listening import Listening, Origin, origin_of
 from amqp_broker.server.setup import add_default_user, session_settings
+from amqp_broker.server.tls import peer_names
 from amqp_broker.server.wakefulness import Wakefulness
 from amqp_broker.session.connection import Connection
 from amqp_broker.session.settings import Turn
@@ -59,7 +61,6 @@ class Server:
     def __init__(self, config: Config, clock: ServerClock | None = None) -> None:
         self.config = config
         self.clock = clock or SystemClock()
-        self.addresses: list[str] = []
         self._directory = self._open_directory()
         self._carrier: Carrier = self._new_carrier()
         self._carrier.spawn()
@@ -69,7 +70,9 @@ class Server:
         self._settings = session_settings(config)
         self._turn = Turn()
         self._commits = Commits(self.store, self._carrier, self._turn, self.broker, config.limits, self.clock)
-        self._listeners: list[asyncio.Server] = []
+        self._authentication = Authentication(self.broker, self._commits, config, self.clock)
+        self._settings.authenticator = self._authentication
+        self._listening = Listening(config, self.clock, self._new_client, self._has_room)
         self._stopping = anyio.Event()
         self._garbage = Garbage()
         self.blocks = Blocks()
@@ -80,6 +83,10 @@ class Server:
         self._watch = Watch(
             self._directory.path, config.limits, self.blocks.give_up_all, self._directory.reader.reusable
         )
+
+    @property
+    def addresses(self) -> list[str]:
+        return self._listening.addresses
 
     @property
     def clients(self) -> list[Client]:
@@ -135,30 +142,19 @@ class Server:
             log_refused(self.config, error)
         self._commits.finish_turn()
 
+    def reload_certificates(self) -> None:
+        """Read the files of certificates and keys again, for the connections that come from now on."""
+        self._listening.reload_certificates()
+
     async def bind(self) -> None:
-        """Take the configured addresses. Raises OSError naming the address that cannot be had."""
-        loop = asyncio.get_running_loop()
-        listeners = self.config.listeners
-        for address in listeners.tcp:
-            try:
-                listener = await loop.create_server(
-                    self._new_client,
-                    address.host,
-                    address.port,
-                    backlog=listeners.backlog,
-                    start_serving=False,
-                )
-            except OSError as error:
-                raise OSError(error.errno, f"cannot listen on {address}: {_cause(error)}") from error
-            self._listeners.append(listener)
-            self.addresses.extend(_address_text(bound.getsockname()) for bound in listener.sockets)
+        """Take the configured addresses. Raises OSError or ConfigError naming what cannot be had."""
+        await self._listening.bind()
 
     async def listen(self) -> None:
         """Accept connections from now on."""
         raise_descriptor_limit()
         asyncio.get_running_loop().set_exception_handler(self._failed_callback)
-        for listener in self._listeners:
-            await listener.start_serving()
+        await self._listening.listen()
 
     async def run(self) -> None:
         """Serve until `stop`, then close the connections, commit what is pending, and return."""
@@ -167,10 +163,10 @@ class Server:
             tasks.start_soon(self._commits.run)
             async with anyio.create_task_group() as serving:
                 serving.start_soon(self._keep_time)
+                serving.start_soon(self._listening.run)
                 await self._stopping.wait()
                 serving.cancel_scope.cancel()
-            for listener in self._listeners:
-                listener.close()
+            self._listening.close()
             await self._close_clients()
             self._commits.close()
         self._ended_in_order = True
@@ -181,8 +177,8 @@ class Server:
     async def close(self) -> None:
         """Release the addresses and the data directory."""
         self._garbage.give_back()
-        for listener in self._listeners:
-            listener.close()
+        self._authentication.close()
+        self._listening.close()
         try:
             await self._carrier.close()
         finally:
@@ -192,31 +188,41 @@ class Server:
 
     # -- clients
 
-    def _new_client(self) -> Client:
-        return Client(self, self._commits)
+    def _new_client(self, origin: Origin | None = None, secure: bool = False) -> Client:
+        return (TlsClient if secure else Client)(self, self._commits, origin)
+
+    def _has_room(self, descriptor: int) -> bool:
+        connections = len(self._commits.clients) + self._listening.arriving
+        return self._admission.admits(connections, descriptor, self.clock.monotonic())
 
     def admit(self, client: Client) -> Connection | None:
         """A session for a new client; None if there are too many already, or it is gone again."""
-        peer = client.transport.get_extra_info("peername")
-        here = client.transport.get_extra_info("sockname")
-        if not peer or not here:
+        transport = client.transport
+        origin = client.origin or origin_of(transport)
+        if origin is None:
             return None
-        raw = client.transport.get_extra_info("socket")
+        raw = transport.get_extra_info("socket")
         now = self.clock.monotonic()
         if not self._admission.admits(len(self._commits.clients), raw.fileno(), now):
             return None
-        from_loopback = _is_loopback(peer)
-        self._tune_socket(raw, from_loopback)
-        name = f"{_address_text(peer)} -> {_address_text(here)}"
-        _log.info("accepted connection %s", name)
-        connection = Connection(self.broker, self._settings, self._turn, name, from_loopback, now)
+        self._tune_socket(raw, origin)
+        name = origin.name
+        connection = Connection(self.broker, self._settings, self._turn, name, origin.from_loopback, now)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None:
+            _log.info("accepted connection %s", name)
+        else:
+            connection.peer_names = peer_names(tls.getpeercert())
+            _log.info("accepted connection %s (%s, %s)", name, tls.version(), tls.cipher()[0])
         self._commits.clients[connection] = client
         return connection
 
-    def _tune_socket(self, raw: socket.socket, from_loopback: bool) -> None:
+    def _tune_socket(self, raw: socket.socket, origin: Origin) -> None:
+        if not origin.is_tcp:
+            return
         if not self.config.listeners.nodelay:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-        if from_loopback and sys.platform == "linux":
+        if origin.from_loopback and sys.platform == "linux":
             # Where the system paces its senders (BBR), a fifth of transient_1m went into the timers for that.
             with contextlib.suppress(OSError):
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, UNPACED)
@@ -305,21 +311,3 @@ class Server:
         patience.cancel()
         for client in self.clients:
             client.transport.abort()
-
-
-def _cause(error: OSError) -> str:
-    """What the system says, without the address that asyncio puts before it."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-
-
-def _address_text(address: object) -> str:
-    """host:port, with an IPv6 host in brackets."""
-    if not isinstance(address, tuple):
-        return str(address)
-    host, port = address[0], address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(address: object) -> bool:
-    host = address[0] if isinstance(address, tuple) else ""
-    return host == "::1" or host.startswith(("127.", "::ffff:127."))

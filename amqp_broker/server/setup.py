@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from amqp_broker import build_info
 from amqp_broker.broker.access import Permission, User
 from amqp_broker.broker.broker import Broker
+from amqp_broker.broker.limits import NodeLimits
 from amqp_broker.broker.passwords import hash_password
 from amqp_broker.config import Config
 from amqp_broker.content.table import Field, table_of
@@ -50,6 +51,7 @@ def session_settings(config: Config) -> SessionSettings:
     settings = SessionSettings(server_properties(config))
     settings.mechanisms = list(config.auth.mechanisms)
     settings.loopback_users = list(config.auth.loopback_users)
+    settings.external_is_distinguished = config.auth.external_name == "distinguished_name"
     settings.frame_max = protocol.frame_max
     settings.channel_max = protocol.channel_max
     settings.heartbeat = protocol.heartbeat
@@ -57,6 +59,7 @@ def session_settings(config: Config) -> SessionSettings:
     settings.max_message_size = protocol.max_message_size
     settings.ignore_deaths = protocol.x_death_from_clients == "ignore"
     settings.consumer_max = limits.consumer_max_per_channel
+    settings.node_limits = NodeLimits(protocol.cluster_name, limits.channel_max_per_node, limits.queue_max)
     settings.consumer_timeout = limits.consumer_timeout
     settings.high_water = limits.output_high_watermark
     settings.low_water = limits.output_low_watermark

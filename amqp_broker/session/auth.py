@@ -1,25 +1,72 @@
-"""SASL as AMQP 0-9-1 clients use it: who is asking, and may they log in.
+"""SASL as AMQP 0-9-1 clients use it: what a client says of itself, and who is asked whether it is true.
 
-The mechanisms are in `MECHANISMS`. A login is refused with `LoginRefused`, whose text is for the log: the client
-learns nothing from it.
+The mechanisms that carry a password are in `MECHANISMS`; EXTERNAL goes by the client's certificate. Whether a login is
+right is the business of an `Authenticator`, which may take its time over it: nothing here knows how it comes to its
+answer. A login is refused with a reason that is for the log: the client learns nothing from it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from amqp_broker.broker.access import User
-from amqp_broker.broker.broker import Broker
+from mypy_extensions import mypyc_attr
+
 from amqp_broker.content.table import TableError, read_entries
+
+if TYPE_CHECKING:
+    from amqp_broker.session.handshake import Login, Opening
+
+EXTERNAL: Final = "EXTERNAL"
+
+# Of a name in a log line, characters.
+LONGEST_SHOWN: Final = 255
 
 
 class LoginRefused(Exception):
-    """The client did not prove who it is, or may not come from where it comes from."""
+    """The client did not prove who it is."""
 
 
 class MalformedResponse(LoginRefused):
     """What the client sent is not an answer in an offered mechanism; it is told nothing, not even that."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Authenticator(ABC):
+    """Says who may log in. A question is answered by its `allow`, `refuse` or `drop`, once, at once or later.
+
+    Later means in a turn of its own, and only while the question is `wanted`. Until then the client is not heard.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def log_in(self, login: Login) -> None:
+        """A client says who it is."""
+
+    @abstractmethod
+    def open_vhost(self, opening: Opening) -> None:
+        """A client whose login asked for that wants to open a virtual host which the permissions here allow."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class OwnUsers(Authenticator):
+    """Goes by the users of the broker and answers at once, however long the hash takes: for who serves nobody else."""
+
+    __slots__ = ()
+
+    def log_in(self, login: Login) -> None:
+        user = login.connection.broker.users.get(login.name)
+        if user is None or (login.password is not None and not user.password.is_of(login.password)):
+            login.refuse(invalid_credentials(login.name), login.asked)
+        elif login.comes_from_outside:
+            login.refuse(only_from_here(login.name), login.asked)
+        else:
+            login.allow(user, login.asked)
+
+    def open_vhost(self, opening: Opening) -> None:
+        opening.allow(opening.asked)
 
 
 def plain(response: bytes) -> tuple[bytes, bytes]:
@@ -48,13 +95,34 @@ def amqplain(response: bytes) -> tuple[bytes, bytes]:
 MECHANISMS: Final[dict[str, Callable[[bytes], tuple[bytes, bytes]]]] = {"PLAIN": plain, "AMQPLAIN": amqplain}
 
 
-def login(broker: Broker, mechanism: str, response: bytes) -> User:
-    """The user who is logging in. Raises LoginRefused."""
-    read_response = MECHANISMS.get(mechanism)
-    if read_response is None:
-        raise MalformedResponse(f"unknown authentication mechanism '{mechanism}'")
-    name, password = read_response(response)
-    user = broker.users.get(name.decode("utf-8", "surrogateescape"))
-    if user is None or not user.password.is_of(password):
-        raise LoginRefused(f"user '{name.decode('utf-8', 'replace')}' - invalid credentials")
-    return user
+def read_response(mechanism: str, response: bytes, certified: str) -> tuple[str, bytes | None]:
+    """Who the client says it is, and its password; None for one who goes by a certificate.
+
+    certified: the name in the certificate that the client showed, "" if it showed none. Raises LoginRefused.
+    """
+    if mechanism == EXTERNAL:
+        if not certified:
+            raise LoginRefused("no client certificate that names a user")
+        if response and response != certified.encode("utf-8", "surrogateescape"):
+            raise LoginRefused(f"the certificate of '{shown(certified)}' is none of another user")
+        return certified, None
+    read = MECHANISMS.get(mechanism)
+    if read is None:
+        raise MalformedResponse(f"unknown authentication mechanism '{shown(mechanism)}'")
+    name, password = read(response)
+    return name.decode("utf-8", "surrogateescape"), password
+
+
+def invalid_credentials(name: str) -> str:
+    return f"user '{shown(name)}' - invalid credentials"
+
+
+def only_from_here(name: str) -> str:
+    return f"user '{shown(name)}' can only connect via localhost"
+
+
+def shown(name: str) -> str:
+    """What a stranger sent, as a log line may hold it: on one line, and not of any length."""
+    if name.isprintable() and len(name) <= LONGEST_SHOWN:
+        return name
+    return "".join([letter if letter.isprintable() else "\ufffd" for letter in name[:LONGEST_SHOWN]])

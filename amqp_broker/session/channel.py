@@ -46,14 +46,16 @@ class KnownPublish(Publish):
     generation: of the virtual host when all this was found out. varies: `queues` has to be found for each message.
     durable: which messages its queues keep, see `publishing`.
     plain_header: the last header in which `properties` found nothing to change.
+    guarded: the user may use only some routing keys with the exchange, this one among them.
     """
 
-    __slots__ = ("channel", "durable", "generation", "plain_header", "queues", "varies")
+    __slots__ = ("channel", "durable", "generation", "guarded", "plain_header", "queues", "varies")
 
     def __init__(self, channel: Channel, payload: bytes) -> None:
         super().__init__(channel.channel_id, payload)
         self.channel: Channel = channel
         self.generation: int = 0
+        self.guarded: bool = False
         self.varies: bool = False
         self.queues: list[Queue] = []
         self.durable: int = 0
@@ -110,6 +112,7 @@ class Channel(CommitWaiter):
         self.channel_id: int = channel_id
         self.vhost: VirtualHost = vhost
         self.user: User = user
+        user.channels += 1
         self.store: Store = vhost.store
         self.open: bool = True
         self.out: list[Piece] = connection.output
@@ -344,6 +347,7 @@ class Channel(CommitWaiter):
     def stop_consumers(self) -> list[ChannelConsumer]:
         """First half of `close`: nothing is delivered to this channel any more; returns its consumers."""
         self.open = False
+        self.user.channels -= 1
         self.vhost.unsettled.pop(self, None)
         self.unconfirmed.clear()
         consumers = list(self.consumers.values())

@@ -28,13 +28,19 @@ from amqp_broker.errors import (
     SoftError,
     channel_error,
     command_invalid,
-    not_allowed,
     precondition_failed,
-    reply_text,
     unexpected_frame,
 )
 from amqp_broker.session import publishing
 from amqp_broker.session.channel import Channel, KnownPublish
+from amqp_broker.session.channels import (
+    CHANNEL_CLOSE,
+    CHANNEL_CLOSE_OK,
+    CHANNEL_OPEN,
+    close_channel,
+    closing_channel_method,
+    open_channel,
+)
 from amqp_broker.session.handshake import (
     CLOSED,
     CLOSING,
@@ -44,11 +50,14 @@ from amqp_broker.session.handshake import (
     RUNNING,
     STARTING,
     TUNING,
+    Question,
+    close_frame,
     greet,
     open_vhost,
     start_ok,
     tune_ok,
 )
+from amqp_broker.session.presence import ConnectionPresence, update_secret
 from amqp_broker.session.settings import SessionSettings, Turn
 from amqp_broker.wire.methods import (
     FRAME_METHOD,
@@ -61,9 +70,6 @@ from amqp_broker.wire.methods import (
 )
 from amqp_broker.wire.reader import BASIC_PUBLISH, FrameHandler, FrameReader, Publish
 
-CHANNEL_OPEN: Final = b"\x00\x14\x00\x0a"
-CHANNEL_CLOSE: Final = b"\x00\x14\x00\x28"
-CHANNEL_CLOSE_OK: Final = b"\x00\x14\x00\x29"
 BASIC_ACK: Final = b"\x00\x3c\x00\x50"
 ACK_SIZE: Final = 13
 
@@ -76,6 +82,7 @@ CHECK_INTERVAL: Final = 60.0
 
 class Connection(FrameHandler):
     """name: `peer:port -> host:port`. from_loopback: whether the peer is on this machine.
+    peer_names: common name and distinguished name in the certificate that the peer showed, "" without one.
 
     output: frames to send, in order; output_size: their octets, and
     those that channels hold back; held_size: the latter alone. dirty: listed in the turn.
@@ -83,9 +90,12 @@ class Connection(FrameHandler):
     paused: publishes while an alarm is on, so the server stops reading from it. unread: the server does not read.
     awaited: channels whose held replies go before the close-ok that the client asked for.
     close_reason: why it ended, for the log; None while it has not, or ended as the client asked.
+    presence: it is open in its virtual host. ticked: when time last passed.
+    question: what it waits for before it goes on, see `handshake`; asks_vhost: who let it in wants to know more.
     """
 
     __slots__ = (
+        "asks_vhost",
         "awaited",
         "broker",
         "capabilities",
@@ -109,11 +119,15 @@ class Connection(FrameHandler):
         "output",
         "output_size",
         "paused",
+        "peer_names",
         "phase",
+        "presence",
+        "question",
         "reader",
         "saturated",
         "served_last",
         "settings",
+        "ticked",
         "turn",
         "unread",
         "user",
@@ -135,6 +149,7 @@ class Connection(FrameHandler):
         self.turn: Turn = turn
         self.name: str = name
         self.from_loopback: bool = from_loopback
+        self.peer_names: tuple[str, str] = ("", "")
         self.phase: int = GREETING
         self.greeting: bytes = b""
         self.reader: FrameReader = FrameReader(self, FRAME_MIN_SIZE, settings.max_message_size)
@@ -146,6 +161,7 @@ class Connection(FrameHandler):
         self.capabilities: dict[str, Field] = {}
         self.user: User | None = None
         self.vhost: VirtualHost | None = None
+        self.presence: ConnectionPresence | None = None
         self.output: list[Piece] = []
         self.output_size: int = 0
         self.held_size: int = 0
@@ -156,8 +172,11 @@ class Connection(FrameHandler):
         self.paused: bool = False
         self.unread: bool = False
         self.awaited: list[Channel] = []
+        self.question: Question | None = None
+        self.asks_vhost: bool = False
         self.close_reason: str | None = None
         self.deadline: float = now + settings.handshake_timeout
+        self.ticked: float = now
         self.last_received: float = now
         self.last_sent: float = now
         self.next_check: float = now + CHECK_INTERVAL
@@ -176,7 +195,7 @@ class Connection(FrameHandler):
                 self.reader.feed(data)
                 return
             except HardError as error:
-                self._hard_error(error, now)
+                self.fail(error, now)
             # What follows the frame that was wrong may hold the peer's close-ok.
             data = b""
 
@@ -186,11 +205,12 @@ class Connection(FrameHandler):
         try:
             self.reader.feed_body(data)
         except HardError as error:
-            self._hard_error(error, now)
+            self.fail(error, now)
             self.receive(b"", now)
 
     def tick(self, now: float) -> None:
         """Let time pass: deadlines, and heartbeats both ways. Called about once a second."""
+        self.ticked = now
         if self.phase != RUNNING:
             if now >= self.deadline:
                 self.end("handshake timeout" if self.phase < RUNNING else "no close-ok")
@@ -239,14 +259,15 @@ class Connection(FrameHandler):
         elif self.phase < RUNNING:
             self.end(reason)
 
+    def force_closed(self, reason: str) -> None:
+        """It may not be there any more: 320 CONNECTION_FORCED with the reason alone. Called outside of `receive`."""
+        if self.phase == RUNNING:
+            self._close(HardError(CONNECTION_FORCED, reason), max(self.ticked, self.last_received))
+
     def crashed(self) -> None:
         """A defect of the broker showed on this connection: 541, and nobody else is harmed."""
-        close = commands.Connection.Close()
-        close.reply_code = INTERNAL_ERROR
-        close.reply_text = reply_text(INTERNAL_ERROR, "")
-        close.class_id = close.method_id = 0
         if self.phase == RUNNING:
-            self.send(method_frame(0, close))
+            self.send(close_frame(HardError(INTERNAL_ERROR, "")))
         self.end("internal error")
 
     def alarm_raised(self, reason: str) -> None:
@@ -346,7 +367,7 @@ class Connection(FrameHandler):
                     raise command_invalid("unimplemented method")
                 elif index == CHANNEL_CLOSE:
                     decode_method(payload)
-                    self._channel_close(channel)
+                    close_channel(self, channel)
                 else:
                     channel.handle(int.from_bytes(index, "big"), payload)
             except AmqpError as error:
@@ -354,7 +375,7 @@ class Connection(FrameHandler):
         elif channel_id == 0:
             self._connection_method(payload, index)
         elif channel is not None:
-            self._closing_channel_method(channel, index)
+            closing_channel_method(self, channel, index)
         else:
             self._check_running(payload)
             self._open_channel(channel_id, payload, index)
@@ -383,7 +404,7 @@ class Connection(FrameHandler):
         error.method_id = index[2] << 8 | index[3]
         return error
 
-    def _hard_error(self, error: HardError, now: float) -> None:
+    def fail(self, error: HardError, now: float) -> None:
         if self.phase == RUNNING or self.phase == OPENING:
             self._close(error, now)
         else:
@@ -391,17 +412,12 @@ class Connection(FrameHandler):
             self.end(error.text)
 
     def _close(self, error: HardError, now: float) -> None:
-        close = commands.Connection.Close()
-        close.reply_code = error.code
-        close.reply_text = error.text
-        close.class_id = error.class_id
-        close.method_id = error.method_id
         self.close_reason = error.text
         self.phase = CLOSING
         self.deadline = now + self.settings.close_timeout
         self._close_channels()
         self.reader.drop_contents()
-        self.send(method_frame(0, close))
+        self.send(close_frame(error))
 
     def end(self, reason: str | None) -> None:
         """Close the socket without another word, once the output is sent."""
@@ -421,6 +437,9 @@ class Connection(FrameHandler):
         if self.vhost is not None:
             self.vhost.delete_exclusive(self)
             self.vhost = None
+        if self.presence is not None:
+            self.presence.leave()
+            self.presence = None
 
     def _check_running(self, payload: bytes) -> None:
         if self.phase != RUNNING and self.phase != CLOSING:
@@ -434,33 +453,7 @@ class Connection(FrameHandler):
         if index != CHANNEL_OPEN:
             raise self._at(index, channel_error("expected 'channel.open'"))
         decode_method(payload)
-        if channel_id > self.channel_max:
-            raise not_allowed(
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated "
-                f"channel_max ({self.channel_max})"
-            )
-        vhost, user = self.vhost, self.user
-        assert vhost is not None
-        assert user is not None
-        channel = Channel(self, channel_id, vhost, user)
-        self.channels[channel_id] = channel
-        ok = commands.Channel.OpenOk()
-        ok.channel_id = b""  # type: ignore[assignment]
-        channel.send(method_frame(channel_id, ok))
-
-    def _channel_close(self, channel: Channel) -> None:
-        channel.close()
-        del self.channels[channel.channel_id]
-        self.reader.forget_publishes()
-        channel.reply(commands.Channel.CloseOk())
-
-    def _closing_channel_method(self, channel: Channel, index: bytes) -> None:
-        """A channel that was closed by an error hears only its close-ok, or a close that crossed ours."""
-        if index == CHANNEL_CLOSE_OK:
-            del self.channels[channel.channel_id]
-            self.reader.forget_publishes()
-        elif index == CHANNEL_CLOSE:
-            self.send(method_frame(channel.channel_id, commands.Channel.CloseOk()))
+        open_channel(self, channel_id)
 
     # -- channel 0
 
@@ -505,15 +498,11 @@ class Connection(FrameHandler):
         self.send(method_frame(0, commands.Connection.CloseOk()))
         self.end(None)
 
-    def update_secret(self, method: Method) -> None:
-        """Passwords do not expire, so a new secret changes nothing; the client is told that it was taken."""
-        self.send(method_frame(0, commands.Connection.UpdateSecretOk()))
-
 
 _CONNECTION_METHODS: Final[dict[tuple[int, int], Callable[[Connection, Method], None]]] = {
     (STARTING, commands.Connection.StartOk.index): start_ok,
     (TUNING, commands.Connection.TuneOk.index): tune_ok,
     (OPENING, commands.Connection.Open.index): open_vhost,
     (RUNNING, commands.Connection.Close.index): Connection.close_asked,
-    (RUNNING, commands.Connection.UpdateSecret.index): Connection.update_secret,
+    (RUNNING, commands.Connection.UpdateSecret.index): update_secret,
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pamqp import commands
 
+from amqp_broker.broker.access import READ
 from amqp_broker.broker.consumer import Consumer, Holder
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.queue import Queue
@@ -146,6 +147,10 @@ class ChannelConsumer(Consumer):
         if size > connection.high_water and not connection.saturated:
             channel.served_last = self
             connection.saturate(channel)
+
+    def may_read(self, vhost: str) -> bool:
+        """Whether the user may read the queue, as it is now. vhost: the name of the queue's."""
+        return self.channel.user.may_use_queue(READ, self.queue.name, vhost)
 
     def last_tag(self) -> int:
         return self.channel.delivery_tag

@@ -137,6 +137,16 @@ def cancel(channel: Channel, method: Method) -> None:
         channel.vhost.consumer_gone(consumer.queue)
 
 
+def withdraw(consumer: ChannelConsumer) -> None:
+    """Cancel a consumer whose user may not read the queue any more. What it has unacknowledged stays so."""
+    queue, channel = consumer.queue, consumer.channel
+    if channel.consumers.get(consumer.tag) is not consumer:
+        return
+    queue.remove_consumer(consumer)
+    consumer.cancelled()
+    channel.vhost.consumer_gone(queue)
+
+
 def get(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Basic.Get)
     name = channel.queue_name(method.queue)

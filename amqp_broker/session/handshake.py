@@ -1,7 +1,8 @@
 """Channel 0 until the virtual host is open: the protocol header, login, tuning, opening.
 
 Each function is the step of one phase of a `Connection` and moves it to the next. A peer that does something wrong
-before it has logged in is told nothing; see `Connection.receive`.
+before it has logged in is told nothing; see `Connection.receive`. Two steps may have to wait for an answer from
+outside, `Login` and `Opening`: what the client sends meanwhile is kept and not looked at, and its deadline runs on.
 """
 
 from __future__ import annotations
@@ -11,9 +12,18 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pamqp import commands
 from pamqp.base import Frame as Method
 
+from amqp_broker.broker.access import User
+from amqp_broker.broker.vhost import VirtualHost
 from amqp_broker.content.table import Field
-from amqp_broker.errors import ACCESS_REFUSED, not_allowed, reply_text
-from amqp_broker.session.auth import LoginRefused, MalformedResponse, login
+from amqp_broker.errors import ACCESS_REFUSED, HardError, not_allowed
+from amqp_broker.session.auth import (
+    EXTERNAL,
+    LoginRefused,
+    MalformedResponse,
+    read_response,
+    shown,
+)
+from amqp_broker.session.presence import ConnectionPresence, check_entry, vhost_refused
 from amqp_broker.wire.methods import FRAME_MIN_SIZE, method_frame
 
 if TYPE_CHECKING:
@@ -55,7 +65,7 @@ def greet(connection: Connection, data: bytes) -> bytes:
     start = commands.Connection.Start()
     start.version_major, start.version_minor = version
     start.server_properties = connection.settings.server_properties  # type: ignore[assignment]
-    start.mechanisms = " ".join(connection.settings.mechanisms)
+    start.mechanisms = " ".join(offered(connection))
     start.locales = "en_US"
     connection.phase = STARTING
     connection.send(method_frame(0, start))
@@ -70,19 +80,141 @@ def start_ok(connection: Connection, method: Method) -> None:
         connection.capabilities = capabilities.value
     mechanism = start_ok.mechanism
     try:
-        if mechanism not in connection.settings.mechanisms:
-            raise MalformedResponse(f"authentication mechanism '{mechanism}' is not offered")
+        if mechanism not in offered(connection):
+            raise MalformedResponse(f"authentication mechanism '{shown(mechanism)}' is not offered")
         # A long string is octets here; pamqp's annotation has it a str.
-        user = login(connection.broker, mechanism, cast(bytes, cast(Any, method).response))
-        if user.name in connection.settings.loopback_users and not connection.from_loopback:
-            raise LoginRefused(f"user '{user.name}' can only connect via localhost")
+        response = cast(bytes, cast(Any, method).response)
+        name, password = read_response(mechanism, response, _certified_name(connection))
     except MalformedResponse as malformed:
         connection.end(str(malformed))
         return
     except LoginRefused as refusal:
         _refuse_login(connection, mechanism, str(refusal))
         return
-    connection.user = user
+    login = Login(connection, mechanism, name, password)
+    connection.question = login
+    connection.settings.authenticator.log_in(login)
+    login.wait()
+
+
+def offered(connection: Connection) -> list[str]:
+    """The mechanisms for this client: EXTERNAL is of no use to one that showed no certificate."""
+    mechanisms = connection.settings.mechanisms
+    if EXTERNAL in mechanisms and not _certified_name(connection):
+        return [mechanism for mechanism in mechanisms if mechanism != EXTERNAL]
+    return mechanisms
+
+
+def _certified_name(connection: Connection) -> str:
+    common_name, distinguished_name = connection.peer_names
+    return distinguished_name if connection.settings.external_is_distinguished else common_name
+
+
+class Question:
+    """Something that a connection has to be told before it goes on. asked: when, by the session's time.
+
+    Whoever answers with a later time `now` does so in a turn; an answer that is not `wanted` any more does nothing.
+    """
+
+    __slots__ = ("asked", "connection")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection: Connection = connection
+        self.asked: float = connection.last_received
+
+    @property
+    def address(self) -> str:
+        """Where the client comes from, without its port."""
+        return self.connection.name.partition(" -> ")[0].rpartition(":")[0].strip("[]")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the client is still there and has not run out of time."""
+        return self.connection.question is self and self.connection.phase < RUNNING
+
+    def wait(self) -> None:
+        """Hear nothing of what the client sends from here on, unless there is an answer already."""
+        if self.wanted:
+            self.connection.reader.hold(held=True)
+
+    def _answered(self, now: float) -> None:
+        """Go on with what the client sent meanwhile."""
+        self.connection.question = None
+        if self.connection.reader.held:
+            self.connection.reader.hold(held=False)
+            self.connection.receive(b"", now)
+
+    def drop(self, reason: str, now: float) -> None:
+        """There is no answer, which is not the client's fault: it may try again, and is not told what about."""
+        if self.wanted:
+            self.connection.end(reason)
+            self._answered(now)
+
+
+class Login(Question):
+    """Who a client says it is. password: None for a client that showed a certificate of that name instead."""
+
+    __slots__ = ("mechanism", "name", "password")
+
+    def __init__(self, connection: Connection, mechanism: str, name: str, password: bytes | None) -> None:
+        super().__init__(connection)
+        self.mechanism: str = mechanism
+        self.name: str = name
+        self.password: bytes | None = password
+
+    @property
+    def comes_from_outside(self) -> bool:
+        """Whether this user may only come from this machine, and does not."""
+        return self.name in self.connection.settings.loopback_users and not self.connection.from_loopback
+
+    def allow(self, user: User, now: float, *, asks_vhost: bool = False) -> None:
+        """asks_vhost: the authenticator also wants to be asked which virtual hosts the client may open."""
+        if self.wanted:
+            self.connection.user = user
+            self.connection.asks_vhost = asks_vhost
+            _propose_limits(self.connection)
+            self._answered(now)
+
+    def refuse(self, reason: str, now: float) -> None:
+        """reason: for the log."""
+        if self.wanted:
+            _refuse_login(self.connection, self.mechanism, reason)
+            self._answered(now)
+
+
+class Opening(Question):
+    """A virtual host that a client wants to open, and may as far as the permissions here go."""
+
+    __slots__ = ("user", "vhost")
+
+    def __init__(self, connection: Connection, user: User, vhost: VirtualHost) -> None:
+        super().__init__(connection)
+        self.user: User = user
+        self.vhost: VirtualHost = vhost
+
+    def allow(self, now: float) -> None:
+        if self.wanted:
+            try:
+                if self.connection.broker.vhosts.get(self.vhost.name) is not self.vhost:
+                    raise not_allowed(f"vhost {self.vhost.name} not found")
+                # Others may have come, or rights gone, since the question was asked.
+                check_entry(self.user, self.vhost)
+                _enter(self.connection, self.user, self.vhost)
+            except HardError as error:
+                self._fail(error, now)
+            self._answered(now)
+
+    def refuse(self, now: float) -> None:
+        if self.wanted:
+            self._fail(vhost_refused(self.vhost.name, self.user), now)
+            self._answered(now)
+
+    def _fail(self, error: HardError, now: float) -> None:
+        error.class_id, error.method_id = 10, 40
+        self.connection.fail(error, now)
+
+
+def _propose_limits(connection: Connection) -> None:
     tune = commands.Connection.Tune()
     tune.channel_max = connection.settings.channel_max
     tune.frame_max = connection.settings.frame_max
@@ -96,15 +228,20 @@ def _refuse_login(connection: Connection, mechanism: str, reason: str) -> None:
     if not connection.capable("authentication_failure_close"):
         connection.end(reason)
         return
-    close = commands.Connection.Close()
-    close.reply_code = ACCESS_REFUSED
-    close.reply_text = reply_text(
-        ACCESS_REFUSED,
-        f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile.",
+    text = (
+        f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
     )
-    close.class_id = close.method_id = 0
     connection.phase = CLOSING
-    connection.send(method_frame(0, close))
+    connection.send(close_frame(HardError(ACCESS_REFUSED, text)))
+
+
+def close_frame(error: HardError) -> bytes:
+    close = commands.Connection.Close()
+    close.reply_code = error.code
+    close.reply_text = error.text
+    close.class_id = error.class_id
+    close.method_id = error.method_id
+    return method_frame(0, close)
 
 
 def tune_ok(connection: Connection, method: Method) -> None:
@@ -134,8 +271,18 @@ def open_vhost(connection: Connection, method: Method) -> None:
     vhost = connection.broker.vhosts.get(name)
     if vhost is None:
         raise not_allowed(f"vhost {name} not found")
-    if name not in user.permissions:
-        raise not_allowed(f"access to vhost '{name}' refused for user '{user.name}'")
+    check_entry(user, vhost)
+    if not connection.asks_vhost:
+        _enter(connection, user, vhost)
+        return
+    opening = Opening(connection, user, vhost)
+    connection.question = opening
+    connection.settings.authenticator.open_vhost(opening)
+    opening.wait()
+
+
+def _enter(connection: Connection, user: User, vhost: VirtualHost) -> None:
     connection.vhost = vhost
+    connection.presence = ConnectionPresence(connection, user, vhost)
     connection.phase = RUNNING
     connection.send(method_frame(0, commands.Connection.OpenOk()))

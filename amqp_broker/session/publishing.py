@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pamqp import commands
 from pamqp.base import Frame as Method
 
-from amqp_broker.broker.access import WRITE
+from amqp_broker.broker.access import TOPIC, WRITE
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.vhost import NO_KEYS
@@ -68,6 +68,9 @@ def publish(  # noqa: C901  the hot path stands in one place
     message = Message(known.address, header, body, () if chunks is None else tuple(chunks))
     if known.varies or keys:
         vhost = channel.vhost
+        if known.guarded:
+            for key in keys:
+                channel.user.check_topic(WRITE, key, known.exchange, vhost.name)
         queues = vhost.route(vhost.exchange(known.exchange), known.routing_key, header, keys, message)
         durable = _durability(queues)
     if channel.confirm_mode:
@@ -96,6 +99,11 @@ def _resolve(channel: Channel, known: KnownPublish, header: ContentHeader) -> No
     exchange = vhost.exchange(known.exchange)
     if exchange.internal:
         raise access_refused(f"cannot publish to internal {exchange_in(known.exchange, vhost.name)}")
+    known.guarded = exchange.kind == TOPIC and (vhost.name, known.exchange) in channel.user.topic_permissions
+    if known.guarded:
+        channel.user.check_topic(WRITE, known.routing_key, known.exchange, vhost.name)
+    # What the user may say of others may be what has changed.
+    known.plain_header = None
     known.varies = vhost.route_varies(exchange)
     known.queues = [] if known.varies else vhost.route(exchange, known.routing_key, header)
     known.durable = _durability(known.queues)

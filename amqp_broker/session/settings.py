@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amqp_broker.broker.limits import NodeLimits
 from amqp_broker.content.table import Field
+from amqp_broker.session.auth import Authenticator, OwnUsers
 
 if TYPE_CHECKING:
     from amqp_broker.session.channel import Channel
@@ -17,14 +19,17 @@ class SessionSettings:
     max_message_size, high_water, low_water: octets.
     high_water: a connection with more unsent output than this gets no more deliveries until it is below
     low_water. channel_max: the highest channel number. consumer_max: consumers on a channel, 0 for any number.
-    ignore_deaths: take the header x-death out of what clients publish.
+    node_limits: of all connections together. ignore_deaths: take the header x-death out of what clients publish.
+    authenticator: says who may log in. external_is_distinguished: a certificate's user is all of its subject's name.
     """
 
     __slots__ = (
+        "authenticator",
         "channel_max",
         "close_timeout",
         "consumer_max",
         "consumer_timeout",
+        "external_is_distinguished",
         "frame_max",
         "handshake_timeout",
         "heartbeat",
@@ -34,6 +39,7 @@ class SessionSettings:
         "low_water",
         "max_message_size",
         "mechanisms",
+        "node_limits",
         "server_properties",
     )
 
@@ -41,6 +47,8 @@ class SessionSettings:
         self.server_properties: dict[str, Field] = server_properties
         self.mechanisms: list[str] = ["PLAIN", "AMQPLAIN"]
         self.loopback_users: list[str] = ["guest"]
+        self.authenticator: Authenticator = OwnUsers()
+        self.external_is_distinguished: bool = False
         self.frame_max: int = 131072
         self.channel_max: int = 2047
         self.heartbeat: int = 60
@@ -49,6 +57,7 @@ class SessionSettings:
         self.max_message_size: int = 134217728
         self.ignore_deaths: bool = False
         self.consumer_max: int = 0
+        self.node_limits: NodeLimits = NodeLimits()
         self.consumer_timeout: float = 1800.0
         self.high_water: int = 1 << 20
         self.low_water: int = 1 << 18

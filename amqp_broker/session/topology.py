@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, cast
 from pamqp import commands
 from pamqp.base import Frame as Method
 
-from amqp_broker.broker.access import CONFIGURE, READ, WRITE
+from amqp_broker.broker.access import CONFIGURE, READ, TOPIC, WRITE
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags
+from amqp_broker.broker.limits import check_new_queue
+from amqp_broker.broker.names import check_deletable, check_not_reserved
+from amqp_broker.broker.quorum_queue import check_server_named
 from amqp_broker.content.table import Field
 from amqp_broker.session.properties import REPLY_QUEUE
 
@@ -51,8 +54,9 @@ def exchange_declare(channel: Channel, method: Method) -> None:
         user.check_exchange(CONFIGURE, name, vhost.name)
         alternate = arguments.get("alternate-exchange")
         if alternate is not None and isinstance(alternate.value, bytes) and name not in vhost.exchanges:
+            check_not_reserved("exchange", name)
             user.check_exchange(READ, name, vhost.name)
-            user.check_exchange(WRITE, alternate.value.decode("utf-8", "replace"), vhost.name)
+            user.check_exchange(WRITE, alternate.value.decode("utf-8", "surrogateescape"), vhost.name)
         flags = ExchangeFlags(bool(method.durable), bool(method.auto_delete), bool(method.internal))
         exchange = vhost.declare_exchange(name, method.exchange_type, flags, arguments)
         durable = exchange.durable
@@ -63,6 +67,7 @@ def exchange_delete(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Exchange.Delete)
     name = clean_name(method.exchange)
     channel.vhost.refuse_default_exchange(name)
+    check_deletable(name, channel.vhost.name)
     channel.user.check_exchange(CONFIGURE, name, channel.vhost.name)
     durable = channel.vhost.delete_exchange(name, bool(method.if_unused))
     _reply(channel, commands.Exchange.DeleteOk(), bool(method.nowait), durable)
@@ -70,7 +75,7 @@ def exchange_delete(channel: Channel, method: Method) -> None:
 
 def exchange_bind(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Exchange.Bind)
-    source, destination = _exchanges_to_bind(channel, method.source, method.destination)
+    source, destination = _exchanges_to_bind(channel, method.source, method.destination, method.routing_key)
     arguments = cast("dict[str, Field]", method.arguments)
     durable = channel.vhost.bind(
         channel.vhost.exchange(source), channel.vhost.exchange(destination), method.routing_key, arguments
@@ -81,7 +86,9 @@ def exchange_bind(channel: Channel, method: Method) -> None:
 def exchange_unbind(channel: Channel, method: Method) -> None:
     """A missing exchange or binding is no error."""
     assert isinstance(method, commands.Exchange.Unbind)
-    source_name, destination_name = _exchanges_to_bind(channel, method.source, method.destination)
+    source_name, destination_name = _exchanges_to_bind(
+        channel, method.source, method.destination, method.routing_key
+    )
     source = channel.vhost.exchanges.get(source_name)
     destination = channel.vhost.exchanges.get(destination_name)
     arguments = cast("dict[str, Field]", method.arguments)
@@ -92,15 +99,24 @@ def exchange_unbind(channel: Channel, method: Method) -> None:
 
 
 def _exchanges_to_bind(
-    channel: Channel, source_name: str | None, destination_name: str | None
+    channel: Channel, source_name: str | None, destination_name: str | None, routing_key: str
 ) -> tuple[str, str]:
     source, destination = clean_name(source_name), clean_name(destination_name)
     vhost = channel.vhost
+    channel.user.check_exchange(WRITE, destination, vhost.name)
     vhost.refuse_default_exchange(destination)
     vhost.refuse_default_exchange(source)
-    channel.user.check_exchange(WRITE, destination, vhost.name)
-    channel.user.check_exchange(READ, source, vhost.name)
+    _check_source(channel, source, routing_key)
     return source, destination
+
+
+def _check_source(channel: Channel, name: str, routing_key: str) -> None:
+    """Raises SoftError 403 unless the user may bind to this exchange, and with this key if it is a topic exchange."""
+    vhost, user = channel.vhost, channel.user
+    user.check_exchange(READ, name, vhost.name)
+    exchange = vhost.exchanges.get(name)
+    if exchange is not None and exchange.kind == TOPIC:
+        user.check_topic(READ, routing_key, name, vhost.name)
 
 
 # -- queues
@@ -116,13 +132,19 @@ def queue_declare(channel: Channel, method: Method) -> None:
         queue.used()
     else:
         arguments = cast("dict[str, Field]", method.arguments)
+        generated = name == ""
+        if generated:
+            check_server_named(arguments)
+            name = vhost.generated_name()
+        else:
+            check_not_reserved("queue", name)
         channel.user.check_queue(CONFIGURE, name, vhost.name)
-        dead_letter = arguments.get("x-dead-letter-exchange")
-        if dead_letter is not None and isinstance(dead_letter.value, bytes) and name not in vhost.queues:
-            channel.user.check_queue(READ, name, vhost.name)
-            channel.user.check_exchange(WRITE, dead_letter.value.decode("utf-8", "replace"), vhost.name)
+        if name not in vhost.queues:
+            check_new_queue(vhost, name)
+            channel.connection.settings.node_limits.check_new_queue(channel.connection.broker, name)
+            _check_dead_letter_rights(channel, name, arguments.get("x-dead-letter-exchange"))
         flags = QueueFlags(bool(method.durable), bool(method.exclusive), bool(method.auto_delete))
-        queue = vhost.declare_queue(name, flags, arguments, channel.connection)
+        queue = vhost.declare_queue(name, flags, arguments, channel.connection, generated)
         durable = queue.definition != b""
     channel.last_queue = queue.name
     ok = commands.Queue.DeclareOk()
@@ -130,6 +152,14 @@ def queue_declare(channel: Channel, method: Method) -> None:
     ok.message_count = queue.ready_count()
     ok.consumer_count = len(queue.consumers)
     _reply(channel, ok, bool(method.nowait), durable)
+
+
+def _check_dead_letter_rights(channel: Channel, name: str, exchange: Field | None) -> None:
+    """Who has a queue's messages published elsewhere must be allowed to read them here and to write them there."""
+    if exchange is not None and isinstance(exchange.value, bytes):
+        vhost = channel.vhost.name
+        channel.user.check_queue(READ, name, vhost)
+        channel.user.check_exchange(WRITE, exchange.value.decode("utf-8", "surrogateescape"), vhost)
 
 
 def queue_bind(channel: Channel, method: Method) -> None:
@@ -165,9 +195,9 @@ def _queue_to_bind(
     if not given and not routing_key:
         routing_key = name
     exchange_name = clean_name(exchange)
-    channel.vhost.refuse_default_exchange(exchange_name)
     channel.user.check_queue(WRITE, name, channel.vhost.name)
-    channel.user.check_exchange(READ, exchange_name, channel.vhost.name)
+    channel.vhost.refuse_default_exchange(exchange_name)
+    _check_source(channel, exchange_name, routing_key)
     return name, exchange_name, routing_key
 
 

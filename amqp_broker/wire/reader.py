@@ -45,6 +45,9 @@ STREAMED_FRAME: Final = 16384
 # A body longer than this is worth being received where it will stay: see `FrameReader.body_due`.
 LARGE_BODY: Final = 262144
 
+# Of a client that is not heard yet, octets.
+MOST_HELD: Final = 65536
+
 
 class Publish:
     """What one basic.publish frame says, the same for every message sent with the same octets.
@@ -151,6 +154,7 @@ class FrameReader:
     known_start: how the last two messages began, if they began alike. last_publish, last_header: of the last one.
     large: the content with a large body that is being received; None between such.
     large_before: the last message that began had a large body, so the next one may have one too.
+    held: what comes is kept and not handled; stopped is true, too.
     """
 
     __slots__ = (
@@ -158,6 +162,7 @@ class FrameReader:
         "frame_max",
         "handler",
         "headers",
+        "held",
         "known_start",
         "large",
         "large_before",
@@ -177,6 +182,7 @@ class FrameReader:
         self.max_message_size: int = max_message_size
         self.rest: bytes = b""
         self.stopped: bool = False
+        self.held: bool = False
         self.contents: dict[int, _Content] = {}
         self.publishes: dict[bytes, Publish] = {}
         self.headers: dict[bytes, ContentHeader] = {}
@@ -203,12 +209,17 @@ class FrameReader:
     def stop(self) -> None:
         """Ignore all that is still to come."""
         self.stopped = True
+        self.held = False
         self.rest = b""
         self.drop_contents()
         self.forget_publishes()
         self.headers.clear()
         self.stream_content = None
         self.stream_left = 0
+
+    def hold(self, *, held: bool) -> None:
+        """Keep what is still to come, up to MOST_HELD octets; or have the next `feed`, even of nothing, go on."""
+        self.stopped = self.held = held
 
     def body_due(self) -> int:
         """How many octets still belong to the large body being received, with its frames' heads and ends.
@@ -254,7 +265,7 @@ class FrameReader:
         if pos < end and not self.stopped:
             self.feed(bytes(data[pos:]))
 
-    def feed(self, data: bytes) -> None:  # noqa: C901, PLR0915  the hot loop stands in one place
+    def feed(self, data: bytes) -> None:  # noqa: C901, PLR0912, PLR0915  the hot loop stands in one place
         """Handle every whole frame in what was kept and `data`, and keep what is left.
 
         Raises HardError for what breaks the framing.
@@ -304,8 +315,10 @@ class FrameReader:
             # The next call goes on behind the frame that was wrong.
             self.rest = b"" if self.stopped else data[stop + 1 :]
             raise
-        if pos < end and not self.stopped:
+        if pos < end and (self.held or not self.stopped):
             self.rest = data[pos:] if pos else data
+            if self.held and end - pos > MOST_HELD:
+                raise self._lost(f"{{not_heard_yet,{end - pos}}}", data[pos], b"")
 
     def _lost(self, problem: str, kind: int, payload: bytes) -> HardError:
         """Where the next frame starts cannot be told any more: nothing else is read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -16,15 +16,17 @@ from amqp_broker.store.errors import StoreError
 
 
 class FakeServer(ModuleType):
-    """Stands in for the server: keeps the configurations it was run with and ends as it is told to."""
+    """Stands in for the server: keeps what it was run with and ends as it is told to."""
 
     def __init__(self) -> None:
         super().__init__("amqp_broker.server.main")
         self.configs: list[Config] = []
+        self.notes: list[str] = []
         self.end: Callable[[], int] = lambda: 0
 
-    def run(self, config: Config) -> int:
+    def run(self, config: Config, notes: Sequence[str]) -> int:
         self.configs.append(config)
+        self.notes.extend(notes)
         return self.end()
 
 
@@ -89,6 +91,16 @@ def test_the_short_way_and_the_library_read_the_same_command_line(server: FakeSe
 )
 def test_anything_but_a_plain_serve_is_left_to_the_library(arguments: list[str]) -> None:
     assert plain_serve_flags(arguments) is None
+
+
+def test_what_has_no_effect_in_a_rabbitmq_conf_is_handed_to_the_broker_for_its_log(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "rabbitmq.conf"
+    file.write_text("heartbeat = 7\nnet_ticktime = 60\n")
+    assert main(["serve", "--config", str(file)]) == 0
+    assert server.configs[0].protocol.heartbeat == 7
+    assert server.notes == [f"{file}:2: net_ticktime: no effect: this broker is one node"]
 
 
 def test_the_status_of_the_broker_is_the_status_of_the_command(server: FakeServer) -> None:

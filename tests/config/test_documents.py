@@ -15,7 +15,7 @@ from amqp_broker.config.render import configuration_file, configuration_page
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["conf/broker.toml", "docs/configuration.md"])
+@pytest.mark.parametrize("name", ["conf/broker.toml", "docs/configuration.md", "docs/rabbitmq-conf.md"])
 def test_what_is_generated_is_not_stale(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check", str(ROOT / name)]) == 0, capsys.readouterr().err
 

@@ -143,7 +143,6 @@ def test_the_suggestion_for_an_unknown_key(write_file: WriteFile, text: str, sug
     ("key", "value", "expected"),
     [
         ("listeners.tcp", '"127.0.0.1:5672"', "a list of"),
-        ("listeners.tcp", "[]", "at least one entry"),
         ("listeners.tcp", '["localhost"]', '"localhost" has no port'),
         ("listeners.tcp", '["localhost:65536"]', "not a port from 0 to 65535"),
         ("listeners.tcp", '["::1:5672"]', "IPv6 address stands in brackets"),
@@ -162,13 +161,21 @@ def test_the_suggestion_for_an_unknown_key(write_file: WriteFile, text: str, sug
         ("auth.default_user", '""', "1 to 255 bytes"),
         ("auth.default_user", '"a\\u0000"', "1 to 255 bytes"),
         ("auth.default_vhost", '"' + "v" * 256 + '"', "longer than 255 bytes"),
-        ("auth.mechanisms", '["EXTERNAL"]', '"PLAIN" and "AMQPLAIN"'),
+        ("auth.mechanisms", '["ANONYMOUS"]', '"AMQPLAIN" and "EXTERNAL"'),
+        ("auth.external_name", '"subject"', 'one of "common_name", "distinguished_name"'),
+        ("auth.backends", '["ldap"]', '"internal" and "http"'),
+        ("auth.backends", "[]", "at least one entry"),
+        ("auth.http.user_path", '"ftp://a/b"', 'starts with "http://"'),
+        ("auth.http.user_path", '"http:///b"', 'starts with "http://"'),
+        ("auth.http.vhost_path", '"http://a/b?c=d"', "neither a query nor"),
+        ("auth.http.vhost_path", '"http://u:p@a/b"', "nor a user"),
         ("auth.mechanisms", "[]", "at least one entry"),
         ("auth.mechanisms", '["PLAIN", "PLAIN"]', "twice"),
         ("auth.default_permissions.read", '"("', "regular expression"),
         ("auth.default_permissions", '"x"', "expected a table, [auth.default_permissions]"),
         ("protocol.heartbeat", '"1.5s"', "whole number of seconds"),
         ("protocol.heartbeat", "65536", "from 0 to 65535"),
+        ("protocol.heartbeat", "1" + "0" * 400, "whole number of seconds"),
         ("protocol.heartbeat", '"soon"', "whole number of seconds"),
         ("protocol.frame_max", "4095", "from 4096"),
         ("protocol.frame_max", "5000.5", "a size"),
@@ -219,6 +226,12 @@ def test_a_file_that_is_missing_or_not_text_is_named(tmp_path: Path) -> None:
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe")
     assert "not UTF-8 text" in str(refused(binary))
+
+
+def test_a_backend_without_an_address_to_ask(write_file: WriteFile) -> None:
+    error = refused(write_file('[auth]\nbackends = ["internal", "http"]\n'))
+    assert error.key == "auth.http.user_path"
+    assert "has to be an address" in str(error)
 
 
 def test_watermarks_that_contradict_each_other(write_file: WriteFile) -> None:

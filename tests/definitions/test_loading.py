@@ -11,7 +11,7 @@ import pytest
 from amqp_broker.broker.access import READ, User
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags
-from amqp_broker.broker.passwords import hash_password
+from amqp_broker.broker.passwords import ARGON2ID, hash_password
 from amqp_broker.broker.vhost import VirtualHost
 from amqp_broker.content.table import Field, table_of
 from amqp_broker.definitions import InvalidDefinitions, Loaded, load, read
@@ -261,6 +261,11 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "not a salt of four octets and a hash by crc",
     ),
     (
+        {"users": [{"name": "u", "password_hash": "AAAA", "hashing_algorithm": ARGON2ID}]},
+        "$.users[0].password_hash",
+        f"not a hash of bearable cost by {ARGON2ID}",
+    ),
+    (
         {"permissions": [{"user": "nobody", "vhost": "/", "configure": "", "write": "", "read": ""}]},
         "$.permissions[0].user",
         "user 'nobody' not found",
@@ -269,6 +274,34 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         {"permissions": [{"user": "guest", "vhost": "/", "configure": "(", "write": "", "read": ""}]},
         "$.permissions[0].configure",
         "not a regular expression: missing ), unterminated subpattern at position 0",
+    ),
+    (
+        {"permissions": [{"user": "guest", "vhost": "/", "configure": "", "write": r"\pL", "read": ""}]},
+        "$.permissions[0].write",
+        r"not a regular expression: bad escape \p at position 0",
+    ),
+    (
+        {
+            "topic_permissions": [
+                {"user": "guest", "vhost": "/", "exchange": "x", "write": "{username}", "read": "[{username}"}
+            ]
+        },
+        "$.topic_permissions[0].read",
+        "not a regular expression: unterminated character set at position 0",
+    ),
+    (
+        {"users": [{"name": "u", "password": "p", "limits": {"max-channels": "10"}}]},
+        "$.users[0].limits",
+        "max-channels should be a whole number",
+    ),
+    (
+        {
+            "parameters": [
+                {"component": "vhost-limits", "name": "limits", "vhost": "/", "value": {"max-queues": 0.5}}
+            ]
+        },
+        "$.parameters[0].value",
+        "max-queues should be a whole number",
     ),
     (
         {"parameters": [{"component": "c", "name": "n", "vhost": "nope"}]},

@@ -1,10 +1,24 @@
-"""The handshake phase by phase, and the time each connection has for what it owes."""
+"""The handshake phase by phase, the time each connection has for what it owes, and what has to wait for an answer."""
 
 from __future__ import annotations
 
 import pytest
 
-from amqp_broker.session.handshake import CLOSED, CLOSING, GREETING, OPENING, RUNNING, STARTING, TUNING
+from amqp_broker.broker.access import Permission, User
+from amqp_broker.broker.passwords import SHA256, PasswordHash, strong_hash
+from amqp_broker.session.auth import Authenticator, shown
+from amqp_broker.session.handshake import (
+    CLOSED,
+    CLOSING,
+    GREETING,
+    OPENING,
+    RUNNING,
+    STARTING,
+    TUNING,
+    Login,
+    Opening,
+)
+from amqp_broker.wire.reader import MOST_HELD
 from tests.conversations import codec
 from tests.session.world import PROTOCOL_HEADER, Peer, World, method
 
@@ -233,3 +247,294 @@ def test_a_broker_that_shuts_down_says_so_to_open_connections_only(world: World)
     )
     running.send(0, "connection.close-ok")
     assert running.connection.finished
+
+
+# -- what waits for an answer
+
+
+class Slow(Authenticator):
+    """Answers nothing by itself: a test does."""
+
+    def __init__(self) -> None:
+        self.logins: list[Login] = []
+        self.openings: list[Opening] = []
+
+    def log_in(self, login: Login) -> None:
+        self.logins.append(login)
+
+    def open_vhost(self, opening: Opening) -> None:
+        self.openings.append(opening)
+
+
+@pytest.fixture
+def slow(world: World) -> Slow:
+    world.settings.authenticator = slow = Slow()
+    return slow
+
+
+def let_in(world: World, slow: Slow, *, asks_vhost: bool = False) -> None:
+    slow.logins.pop().allow(world.guest, world.now, asks_vhost=asks_vhost)
+    world.end_turn()
+
+
+CAPABLE = {"capabilities": {"authentication_failure_close": True}}
+
+
+def test_the_question_says_who_asks(slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).send(0, "connection.start-ok", mechanism="PLAIN", response="\0alice\0w\u00f6nder")
+    (login,) = slow.logins
+    assert (login.mechanism, login.name, login.password) == ("PLAIN", "alice", "w\u00f6nder".encode())
+    assert login.connection is peer.connection
+    assert login.wanted
+
+
+def test_nothing_is_acted_on_before_the_login_is_answered(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).say(START_OK + TUNE_OK + OPEN).say(method(1, "channel.open")).say(b"\x08\0\0")
+    assert peer.take() == []
+    assert peer.connection.phase == STARTING
+    let_in(world, slow)
+    assert peer.names() == ["connection.tune", "connection.open-ok", "channel.open-ok"]
+    assert peer.say(b"\0\0\0\0\xce").send(1, "basic.qos").names() == ["basic.qos-ok"]
+
+
+def test_the_answer_may_come_between_any_two_octets(world: World, slow: Slow) -> None:
+    octets = START_OK + TUNE_OK + OPEN + method(1, "channel.open")
+    for cut in range(len(START_OK), len(octets) + 1):
+        peer = reach(world.dial(), STARTING).say(octets[:cut])
+        let_in(world, slow)
+        peer.say(octets[cut:])
+        assert peer.names() == ["connection.tune", "connection.open-ok", "channel.open-ok"]
+
+
+def test_a_second_answer_does_nothing(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).say(START_OK)
+    (login,) = slow.logins
+    login.allow(world.guest, world.now)
+    login.allow(world.guest, world.now)
+    login.refuse("no", world.now)
+    login.drop("no", world.now)
+    world.end_turn()
+    assert peer.names() == ["connection.tune"]
+    assert not login.wanted
+
+
+def test_a_login_can_be_refused_later(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING)
+    peer.send(0, "connection.start-ok", client_properties=CAPABLE, mechanism="PLAIN", response="\0guest\0x")
+    peer.say(TUNE_OK)
+    slow.logins[0].refuse("user 'guest' - invalid credentials", world.now)
+    world.end_turn()
+    assert peer.take()[0].reply_code == 403
+    peer.send(0, "connection.close-ok")
+    assert peer.connection.finished
+    assert peer.connection.close_reason == "user 'guest' - invalid credentials"
+
+
+def test_no_answer_is_the_end_without_a_word(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING)
+    peer.send(0, "connection.start-ok", client_properties=CAPABLE, mechanism="PLAIN", response="\0guest\0x")
+    slow.logins[0].drop("too many logins wait", world.now)
+    world.end_turn()
+    assert peer.take() == []
+    assert peer.connection.finished
+    assert peer.connection.close_reason == "too many logins wait"
+
+
+def test_the_handshake_timeout_runs_on_while_the_login_waits(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).say(START_OK)
+    world.pass_time(9.5)
+    assert slow.logins[0].wanted
+    world.pass_time(1)
+    assert peer.connection.close_reason == "handshake timeout"
+    assert not slow.logins[0].wanted
+    let_in(world, slow)
+    assert peer.take() == []
+    assert peer.connection.user is None
+
+
+def test_a_client_that_leaves_meanwhile_is_not_let_in(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).say(START_OK).lose()
+    assert not slow.logins[0].wanted
+    let_in(world, slow)
+    assert peer.connection.user is None
+
+
+def test_a_broker_that_shuts_down_lets_nobody_in(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).say(START_OK)
+    peer.connection.shut_down("shutdown", world.now)
+    let_in(world, slow)
+    assert peer.take() == []
+    assert peer.connection.finished
+
+
+def test_what_a_stranger_may_send_in_advance_is_bounded(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).say(START_OK)
+    for _ in range(MOST_HELD // 1024):
+        peer.say(bytes(1024))
+    assert slow.logins[0].wanted
+    peer.say(b"\0")
+    assert peer.connection.finished
+    assert not slow.logins[0].wanted
+    assert peer.connection.reader.rest == b""
+
+
+def test_a_wrong_step_in_advance_ends_it_once_it_is_seen(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).say(START_OK + OPEN)
+    assert not peer.connection.finished
+    let_in(world, slow)
+    assert peer.names() == ["connection.tune"]
+    assert peer.connection.finished
+
+
+def test_the_authenticator_is_asked_about_the_vhost_if_it_wants_to_be(
+    world: World, slow: Slow, peer: Peer
+) -> None:
+    reach(peer, STARTING).say(START_OK)
+    let_in(world, slow, asks_vhost=True)
+    peer.take()
+    peer.say(TUNE_OK + OPEN + method(1, "channel.open"))
+    assert peer.take() == []
+    (opening,) = slow.openings
+    assert (opening.user, opening.vhost) == (world.guest, world.vhost)
+    opening.allow(world.now)
+    world.end_turn()
+    assert peer.names() == ["connection.open-ok", "channel.open-ok"]
+
+
+def test_a_vhost_that_it_refuses_is_not_allowed(world: World, slow: Slow, peer: Peer) -> None:
+    reach(peer, STARTING).say(START_OK)
+    let_in(world, slow, asks_vhost=True)
+    peer.say(TUNE_OK + OPEN)
+    peer.take()
+    slow.openings[0].refuse(world.now)
+    world.end_turn()
+    close = peer.take()[0]
+    assert (close.reply_text, close.class_id, close.method_id) == (
+        "NOT_ALLOWED - access to vhost '/' refused for user 'guest'",
+        10,
+        40,
+    )
+    peer.send(0, "connection.close-ok")
+    assert peer.connection.finished
+
+
+def test_a_vhost_that_the_permissions_close_is_not_asked_about(world: World, slow: Slow, peer: Peer) -> None:
+    world.broker.add_vhost("closed")
+    reach(peer, STARTING).say(START_OK)
+    let_in(world, slow, asks_vhost=True)
+    peer.say(TUNE_OK).take()
+    peer.send(0, "connection.open", virtual_host="closed")
+    assert peer.take()[0].reply_text == "NOT_ALLOWED - access to vhost 'closed' refused for user 'guest'"
+    assert slow.openings == []
+
+
+@pytest.mark.parametrize("lost", ["right", "vhost"])
+def test_what_is_gone_when_the_answer_comes_is_not_opened(
+    world: World, slow: Slow, peer: Peer, lost: str
+) -> None:
+    reach(peer, STARTING).say(START_OK)
+    let_in(world, slow, asks_vhost=True)
+    peer.say(TUNE_OK + OPEN)
+    peer.take()
+    if lost == "right":
+        world.broker.clear_permission(world.guest, world.vhost)
+    else:
+        world.broker.delete_vhost("/")
+    slow.openings[0].allow(world.now)
+    world.end_turn()
+    expected = {
+        "right": "NOT_ALLOWED - access to vhost '/' refused for user 'guest'",
+        "vhost": "NOT_ALLOWED - vhost / not found",
+    }
+    assert peer.take()[0].reply_text == expected[lost]
+
+
+# -- EXTERNAL
+
+
+@pytest.fixture
+def certified(world: World) -> Peer:
+    """A client with a certificate, on a broker that offers all mechanisms; its user has no password."""
+    world.settings.mechanisms = ["EXTERNAL", "PLAIN"]
+    alice = User("alice", PasswordHash(SHA256, b""), [])
+    world.broker.add_user(alice)
+    world.broker.permit(alice, "/", Permission(".*", ".*", ".*"))
+    peer = world.dial(from_loopback=False)
+    peer.connection.peer_names = ("alice", "CN=alice,O=Wonderland")
+    return peer
+
+
+def test_external_is_offered_to_who_shows_a_certificate(world: World, certified: Peer) -> None:
+    assert certified.say(PROTOCOL_HEADER).take()[0].mechanisms == "EXTERNAL PLAIN"
+    assert world.dial().say(PROTOCOL_HEADER).take()[0].mechanisms == "PLAIN"
+
+
+@pytest.mark.parametrize("response", ["", "alice"])
+def test_a_certificate_says_who_logs_in(certified: Peer, response: str) -> None:
+    reach(certified, STARTING).send(0, "connection.start-ok", mechanism="EXTERNAL", response=response)
+    assert certified.names() == ["connection.tune"]
+    assert certified.connection.user is not None
+    assert certified.connection.user.name == "alice"
+
+
+def test_a_certificate_is_none_of_somebody_else(certified: Peer) -> None:
+    reach(certified, STARTING)
+    certified.send(
+        0, "connection.start-ok", client_properties=CAPABLE, mechanism="EXTERNAL", response="guest"
+    )
+    close = certified.take()[0]
+    assert (close.reply_code, close.reply_text) == (
+        403,
+        "ACCESS_REFUSED - Login was refused using authentication mechanism EXTERNAL. "
+        "For details see the broker logfile.",
+    )
+
+
+def test_the_whole_name_of_the_subject_can_be_the_user(world: World, certified: Peer) -> None:
+    world.settings.external_is_distinguished = True
+    world.broker.add_user(User("CN=alice,O=Wonderland", PasswordHash(SHA256, b""), []))
+    reach(certified, STARTING).send(0, "connection.start-ok", mechanism="EXTERNAL", response="")
+    assert certified.connection.user is not None
+    assert certified.connection.user.name == "CN=alice,O=Wonderland"
+
+
+@pytest.mark.parametrize("name", ["nobody", "Alice", ""])
+def test_a_certificate_of_no_user_lets_nobody_in(certified: Peer, name: str) -> None:
+    certified.connection.peer_names = (name, f"CN={name}")
+    reach(certified, STARTING).send(0, "connection.start-ok", mechanism="EXTERNAL", response="")
+    assert certified.take() == []
+    assert certified.connection.finished
+
+
+def test_a_certificate_does_not_bring_a_user_of_this_machine_from_elsewhere(certified: Peer) -> None:
+    certified.connection.peer_names = ("guest", "CN=guest")
+    reach(certified, STARTING).send(0, "connection.start-ok", mechanism="EXTERNAL", response="")
+    assert certified.connection.close_reason == "user 'guest' can only connect via localhost"
+
+
+def test_a_certificate_is_no_password(certified: Peer) -> None:
+    reach(certified, STARTING).send(0, "connection.start-ok", mechanism="PLAIN", response="\0alice\0")
+    assert certified.connection.close_reason == "user 'alice' - invalid credentials"
+
+
+# -- passwords
+
+
+def test_a_password_kept_by_argon2id_lets_in(world: World, peer: Peer) -> None:
+    world.guest.password = strong_hash(b"guest")
+    reach(peer, STARTING).say(START_OK)
+    assert peer.names() == ["connection.tune"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a\nb", "a\ufffdb"),
+        ("\x1b[31m", "\ufffd[31m"),
+        ("x" * 300, "x" * 255),
+        ("\udcff", "\ufffd"),
+        ("zoë", "zoë"),
+    ],
+)
+def test_a_name_in_the_log_stays_on_its_line(name: str, line: str) -> None:
+    assert shown(name) == line

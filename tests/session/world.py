@@ -216,8 +216,10 @@ class Peer:
         frame_max: int = 131072,
         capabilities: dict[str, bool] | None = None,
         channels: int = 1,
+        user: str = "guest",
+        virtual_host: str = "/",
     ) -> Peer:
-        """Log in as guest and open `channels` channels."""
+        """Log in, with the name as password, and open `channels` channels."""
         properties = {"capabilities": CAPABILITIES if capabilities is None else capabilities}
         self.say(PROTOCOL_HEADER)
         self.send(
@@ -225,10 +227,10 @@ class Peer:
             "connection.start-ok",
             client_properties=properties,
             mechanism="PLAIN",
-            response="\0guest\0guest",
+            response=f"\0{user}\0{user}",
         )
         self.send(0, "connection.tune-ok", channel_max=2047, frame_max=frame_max, heartbeat=heartbeat)
-        self.send(0, "connection.open", virtual_host="/")
+        self.send(0, "connection.open", virtual_host=virtual_host)
         for channel in range(1, channels + 1):
             self.send(channel, "channel.open")
         expected = ["connection.start", "connection.tune", "connection.open-ok"]

@@ -1,0 +1,322 @@
+"""Whether a login is right: the answers that sessions wait for, none of which holds up the event loop.
+
+What is known at once is answered at once: a digest that RabbitMQ made, a password that fitted lately, a certificate.
+Hashes by argon2id are made in two threads. A login is refused after one such hash,
+whatever was wrong with it, so that the time it takes tells neither whether there is such a user nor how its password
+is kept. `LoginDelays` says who has to wait before. A password that was right and is kept by a digest gets a better
+hash.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from amqp_broker.broker.passwords import PasswordHash, strong_hash
+from amqp_broker.server.delayed_logins import DelayedLogins
+from amqp_broker.server.login_delays import LoginDelays
+from amqp_broker.server.verified import Verified
+from amqp_broker.server.workers import Crowded, Job, Workers
+from amqp_broker.session.auth import Authenticator, invalid_credentials, only_from_here, shown
+from amqp_broker.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from amqp_broker.broker.access import User
+    from amqp_broker.broker.broker import Broker
+    from amqp_broker.config import Config
+    from amqp_broker.server.clock import ServerClock
+    from amqp_broker.server.commits import Commits
+    from amqp_broker.server.http_backend import Answer, HttpBackend
+    from amqp_broker.session.handshake import Login, Opening, Question
+
+_log = logging.getLogger(__name__)
+
+# Hashes at a time: each takes 19 MiB, and a processor.
+AT_A_TIME: Final = 2
+# Passwords in line behind them.
+MOST_WAITING: Final = 1024
+
+# In whose line better hashes are made.
+OUR_OWN: Final = ""
+
+TOO_MANY: Final = "too many logins wait"
+NO_ANSWER: Final = "no answer of the HTTP backend"
+
+
+class Authentication(Authenticator):
+    """Answers in turns of their own, whose end is that of `Commits`."""
+
+    def __init__(self, broker: Broker, commits: Commits, config: Config, clock: ServerClock) -> None:
+        auth = config.auth
+        self._broker = broker
+        self._commits = commits
+        self._clock = clock
+        self._workers = Workers("hash", AT_A_TIME, MOST_WAITING)
+        self._verified = Verified()
+        self._delays = LoginDelays(min(auth.login_delay_max, config.protocol.handshake_timeout / 2))
+        self._delayed = DelayedLogins(clock, self._delay_over, self._turn_away)
+        self._checks: dict[bytes, _Check] = {}
+        self._upgrading: set[str] = set()
+        self._own_users = "internal" in auth.backends
+        self._own_users_first = auth.backends[0] == "internal"
+        self._http: HttpBackend | None = None
+        if "http" in auth.backends:
+            from amqp_broker.server.http_backend import HttpBackend
+
+            self._http = HttpBackend(auth.http, clock, self.in_turn)
+
+    def close(self) -> None:
+        self._workers.close()
+        if self._http is not None:
+            self._http.close()
+
+    # -- called by sessions
+
+    def log_in(self, login: Login) -> None:
+        """Next step: `_look`, at once or after a delay."""
+        if login.password is None:
+            self._by_certificate(login)
+            return
+        address = login.address
+        delay = self._delays.delay(address, login.name, login.asked)
+        if delay:
+            self._delayed.add(login, address, delay)
+        else:
+            self._look(login)
+
+    def open_vhost(self, opening: Opening) -> None:
+        assert self._http is not None
+        self._http.ask_vhost(opening, partial(self._vhost_answered, opening))
+
+    # -- the ways to an answer
+
+    def _by_certificate(self, login: Login) -> None:
+        user = self._broker.users.get(login.name)
+        if user is None:
+            login.refuse(invalid_credentials(login.name), login.asked)
+        elif login.comes_from_outside:
+            login.refuse(only_from_here(login.name), login.asked)
+        else:
+            login.allow(user, login.asked)
+
+    def _delay_over(self, login: Login) -> None:
+        self.in_turn(login, partial(self._look, login))
+
+    def _look(self, login: Login) -> None:
+        """Ask the first of those who are to be asked. Next steps: `_ask_own_users` or `_ask_http`, then the other."""
+        if login.wanted:
+            if self._own_users_first:
+                self._ask_own_users(login)
+            else:
+                self._ask_http(login)
+
+    def _ask_own_users(self, login: Login) -> None:
+        """Answer at once, or have the password checked. Next step: `checked`."""
+        user, password = self._broker.users.get(login.name), login.password
+        assert password is not None
+        key = self._key(login, user)
+        if user is not None and not login.comes_from_outside:
+            stored = user.password
+            now = self._clock.monotonic()
+            if self._verified.holds(key, now) if stored.is_costly else stored.is_of(password):
+                self._allow(login, user)
+                return
+        check = self._checks.get(key)
+        if check is not None:
+            check.logins.append(login)
+        else:
+            check = _Check(self, key, password, None if user is None else user.password)
+            # Before it is in line: who makes room there passes over what nobody waits for.
+            check.logins.append(login)
+            if self._workers.take_nowait(check, login.address):
+                self._checks[key] = check
+            else:
+                self._turn_away(login)
+
+    def checked(self, check: _Check, error: BaseException | None) -> None:
+        """A password was compared with a hash. Next step, for each login that waited: `_checked`."""
+        self.forget(check)
+        if check.fits:
+            self._verified.remember(check.key, self._clock.monotonic())
+        for login in check.logins:
+            if login.wanted:
+                self.in_turn(login, partial(self._checked, login, check, error))
+
+    def forget(self, check: _Check) -> None:
+        self._checks.pop(check.key, None)
+
+    def _checked(self, login: Login, check: _Check, error: BaseException | None) -> None:
+        user = self._broker.users.get(login.name)
+        if isinstance(error, Crowded):
+            self._turn_away(login)
+        elif error is not None:
+            _log.error("%s: the password could not be checked: %r", login.connection.name, error)
+            login.drop("the password could not be checked", self._clock.monotonic())
+        elif check.key != self._key(login, user):
+            # The user's password was changed meanwhile.
+            self._ask_own_users(login)
+        elif check.fits and login.comes_from_outside:
+            self._refuse(login, only_from_here(login.name))
+        elif check.fits and user is not None:
+            self._allow(login, user)
+        elif self._http is not None and self._own_users_first:
+            self._ask_http(login)
+        else:
+            self._refuse(login, invalid_credentials(login.name))
+
+    def _ask_http(self, login: Login) -> None:
+        """Next step: `_user_answered`."""
+        assert self._http is not None
+        self._http.ask_user(login, partial(self._user_answered, login))
+
+    def _user_answered(self, login: Login, answer: Answer) -> None:
+        user = self._broker.users.get(login.name)
+        if answer:
+            if user is None:
+                reason = f"user '{shown(login.name)}' - allowed by the HTTP backend, but there is no such user here"
+                self._refuse(login, reason)
+            elif login.comes_from_outside:
+                self._refuse(login, only_from_here(login.name))
+            else:
+                self._let_in(login, user, by_http=True)
+        elif self._own_users and not self._own_users_first:
+            self._ask_own_users(login)
+        elif answer is None:
+            if self._own_users:
+                # The password was wrong here: that the service is away does not make guessing cheaper.
+                self._delays.failed(login.address, login.name, self._clock.monotonic())
+            login.drop(NO_ANSWER, self._clock.monotonic())
+        else:
+            self._refuse(login, invalid_credentials(login.name))
+
+    def _vhost_answered(self, opening: Opening, answer: Answer) -> None:
+        now = self._clock.monotonic()
+        if answer is None:
+            opening.drop(NO_ANSWER, now)
+        elif answer:
+            opening.allow(now)
+        else:
+            opening.refuse(now)
+
+    # -- answers
+
+    def _allow(self, login: Login, user: User) -> None:
+        """The password fits the user's hash. One that is kept and out of date is made anew, for the next time."""
+        password = login.password
+        assert password is not None
+        if user.key and not user.password.is_current and user.name not in self._upgrading:
+            upgrade = _Upgrade(self, user, password)
+            if self._workers.take_nowait(upgrade, OUR_OWN):
+                self._upgrading.add(user.name)
+        self._let_in(login, user)
+
+    def _let_in(self, login: Login, user: User, *, by_http: bool = False) -> None:
+        self._delays.succeeded(login.address, login.name)
+        asks_vhost = by_http and self._http is not None and self._http.asks_vhost
+        login.allow(user, self._clock.monotonic(), asks_vhost=asks_vhost)
+
+    def _refuse(self, login: Login, reason: str) -> None:
+        now = self._clock.monotonic()
+        self._delays.failed(login.address, login.name, now)
+        login.refuse(reason, now)
+
+    def _turn_away(self, login: Login) -> None:
+        login.drop(TOO_MANY, self._clock.monotonic())
+
+    def upgraded(self, upgrade: _Upgrade, error: BaseException | None) -> None:
+        """Keep a better hash of a user's password, unless it was changed meanwhile."""
+        user, new = upgrade.user, upgrade.new
+        self.passed_over(upgrade)
+        if error is not None:
+            _log.warning("user '%s' keeps the hash there was: %r", shown(user.name), error)
+        elif upgrade.wanted and self._broker.users.get(user.name) is user:
+            self._commits.timer.begin_turn()
+            self._broker.put_user(user.name, new, user.tags, user.limits)
+            key = self._verified.key(_octets(user.name), new.octets, upgrade.password)
+            self._verified.remember(key, self._clock.monotonic())
+            self._commits.finish_turn()
+            _log.info("the password of user '%s' is kept by argon2id from now on", shown(user.name))
+
+    def passed_over(self, upgrade: _Upgrade) -> None:
+        self._upgrading.discard(upgrade.user.name)
+
+    def in_turn(self, question: Question, answer: Callable[[], None]) -> None:
+        """Answer a session in a turn of its own, and go on with what its client sent meanwhile."""
+        self._commits.timer.begin_turn()
+        try:
+            answer()
+        except StoreError as error:
+            self._commits.give_up(error)
+            return
+        except Exception:
+            _log.exception("%s: internal error", question.connection.name)
+            question.connection.crashed()
+        self._commits.finish_turn()
+
+    def _key(self, login: Login, user: User | None) -> bytes:
+        """Of one password for one user with one hash: changes with each of them."""
+        stored = b"" if user is None else user.password.octets
+        return self._verified.key(_octets(login.name), stored, login.password or b"")
+
+
+class _Check(Job):
+    """Compare a password with a hash, for all logins that say the same.
+
+    stored: None if there is no such user. Whatever does not take its time by itself is made to.
+    """
+
+    def __init__(
+        self, authentication: Authentication, key: bytes, password: bytes, stored: PasswordHash | None
+    ) -> None:
+        self.key = key
+        self.fits = False
+        self.logins: list[Login] = []
+        self._authentication = authentication
+        self._password = password
+        self._stored = stored
+
+    @property
+    def wanted(self) -> bool:
+        return any(login.wanted for login in self.logins)
+
+    def work(self) -> None:
+        stored = self._stored
+        if stored is None or not stored.is_costly or not stored.octets or not self._password:
+            strong_hash(self._password)
+        self.fits = stored is not None and stored.is_of(self._password)
+
+    def done(self, error: BaseException | None) -> None:
+        self._authentication.checked(self, error)
+
+    def passed_over(self) -> None:
+        self._authentication.forget(self)
+
+
+class _Upgrade(Job):
+    """Make a hash by argon2id of a password that was right."""
+
+    def __init__(self, authentication: Authentication, user: User, password: bytes) -> None:
+        self.user = user
+        self.password = password
+        self.new = user.password
+        self._authentication = authentication
+        self._old = user.password
+
+    @property
+    def wanted(self) -> bool:
+        return self.user.password is self._old
+
+    def work(self) -> None:
+        self.new = strong_hash(self.password, self._old)
+
+    def done(self, error: BaseException | None) -> None:
+        self._authentication.upgraded(self, error)
+
+    def passed_over(self) -> None:
+        self._authentication.passed_over(self)
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
