@@ -25,7 +25,7 @@ from tests.backlogs.bench import (
     latency_of,
     rate,
 )
-from tests.backlogs.figures import Figures
+from tests.backlogs.figures import Figures, significant
 from tests.backlogs.wire import Block, Chunk, Wire, publish
 from tests.conversations.codec import Typed
 
@@ -141,7 +141,9 @@ class Backlog:
     def second_round(self, bench: Bench, scale: float, count: int, seconds: float, figures: Figures) -> None:
         self.fill(bench, bench.wire(), scale, count, seconds)
         figures.saw_second(bench.watch)
-        self.drain(bench, scale, count)
+        again = rate(self.drain(bench, scale, count))
+        if self.persistent:
+            figures.note(f"drained without a restart before it: {significant(again)}/s")
 
 
 class Ranked(Backlog):
