@@ -22,7 +22,7 @@ from amqp_broker.store.writer import Writer
 # What gathers before LMDB follows without waiting for a pause: this part of the log, or so many batches, of which a
 # small one may remove many rows.
 _STEP: Final = 4
-_MANY: Final = 256
+_MANY: Final = 2048
 # A larger batch is not worth writing twice: it goes to LMDB at once, with all that came before it.
 _LARGEST: Final = 16
 
