@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from amqp_broker.config.memory import machine_memory
 from amqp_broker.config.options import options
-from amqp_broker.config.rabbitmq_conf_memory import machine_memory
 from amqp_broker.config.rabbitmq_conf_text import Setting
 from amqp_broker.config.rabbitmq_conf_translation import Translation
 from amqp_broker.config.rabbitmq_conf_values import Flag, Listener, Number, Resource, Text, Word

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from amqp_broker.config import Limits
+from amqp_broker.config.memory import machine_memory
 from amqp_broker.store.place import Place
 
 _log = logging.getLogger(__name__)
@@ -24,19 +24,6 @@ NO_DIRECTORY: Final = "the data directory is missing"
 MARGIN: Final = 2
 _STATM: Final = "/proc/self/statm"
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-def machine_memory() -> int:
-    """Octets of memory of the machine, or of its container if that has less."""
-    total = _PAGE * os.sysconf("SC_PHYS_PAGES")
-    for path in _CGROUP_LIMITS:
-        try:
-            limit = int(Path(path).read_text())
-        except (OSError, ValueError):
-            continue
-        total = min(total, limit)
-    return total
 
 
 def _trim() -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from amqp_broker.config import Address, Config, ConfigError, load_config
 from amqp_broker.config.load import check_file, load_file
+from amqp_broker.config.memory import machine_memory
 from amqp_broker.config.options import options
 from amqp_broker.config.rabbitmq_conf_keys import BY_RULE, KEYS, REFUSED, SETTING, Key, find_key, nearest_key
-from amqp_broker.config.rabbitmq_conf_memory import machine_memory
 from amqp_broker.config.rabbitmq_conf_rules import everywhere
 
 TLS = "listeners.ssl.default = 5671\nssl_options.certfile = c.pem\nssl_options.keyfile = k.pem\n"

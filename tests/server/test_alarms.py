@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from amqp_broker.config import Limits
+from amqp_broker.config import memory as memory_module
 from amqp_broker.server import alarms
 from amqp_broker.server.alarms import LOW_DISK, LOW_MEMORY, NO_DIRECTORY, Watch
 from amqp_broker.server.garbage import CLOSED_CONNECTIONS, Garbage
@@ -164,12 +165,12 @@ def test_a_container_has_no_more_memory_than_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(alarms, "_CGROUP_LIMITS", (str(limit),))
-    machine = alarms.machine_memory()
+    monkeypatch.setattr(memory_module, "_CGROUP_LIMITS", (str(limit),))
+    machine = memory_module.machine_memory()
     limit.write_text("1048576\n")
-    assert alarms.machine_memory() == 1048576
+    assert memory_module.machine_memory() == 1048576
     limit.write_text("max\n")
-    assert alarms.machine_memory() == machine
+    assert memory_module.machine_memory() == machine
 
 
 def test_a_directory_that_is_gone_is_an_alarm_and_so_is_another_in_its_place(

@@ -1,4 +1,4 @@
-"""How much memory there is, for the limits that rabbitmq.conf gives as a share of it."""
+"""How much memory there is, for limits that are given as a share of it."""
 
 from __future__ import annotations
 
