@@ -75,12 +75,6 @@ class LoggedWriter:
             self._places.append(Place(path))
 
     @property
-    def behind(self) -> bool:
-        """The log holds batches that LMDB lacks and was not given, or not with success."""
-        given = self._given
-        return bool(self._pending) or (given is not None and given.ended.is_set() and given.error is not None)
-
-    @property
     def unsettled(self) -> bool:
         """LMDB lacks something, or nobody has looked yet whether it does."""
         return bool(self._pending) or self._given is not None

@@ -42,6 +42,12 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+def has_ended(store: LoggedStore) -> bool:
+    """The step that was given last was made, or has failed."""
+    given = store.writer._given
+    return given is None or given.ended.is_set()
+
+
 def fill_until_lmdb_is_given_something(store: LoggedStore, first: int = 1) -> int:
     """Batches of one message each; the next seq."""
     while store.writer._given is None:
@@ -133,10 +139,10 @@ def test_a_batch_that_is_missing_between_the_halves_is_named(store: LoggedStore,
 def test_a_step_that_fails_is_told_once_and_tried_again(store: LoggedStore) -> None:
     store.inner.failing = True
     first = fill_until_lmdb_is_given_something(store)
-    until(lambda: store.writer.behind)
+    until(lambda: has_ended(store))
     for _ in range(3):
         store.writer.follow_soon()
-        until(lambda: store.writer.behind)
+        until(lambda: has_ended(store))
     assert store.complaints == [f"{store.path}: the disk refuses"]
     last = fill_until_refused(store, first)
     store.inner.failing = False
@@ -149,7 +155,7 @@ def test_a_step_that_fails_is_told_once_and_tried_again(store: LoggedStore) -> N
 def test_while_a_failed_step_is_tried_again_the_log_goes_on(store: LoggedStore) -> None:
     store.inner.failing = True
     first = fill_until_lmdb_is_given_something(store)
-    until(lambda: store.writer.behind)
+    until(lambda: has_ended(store))
     store.inner.failing = False
     store.inner.gate.clear()
     store.writer.follow_soon()
@@ -157,7 +163,7 @@ def test_while_a_failed_step_is_tried_again_the_log_goes_on(store: LoggedStore) 
     store.inner.gate.set()
     until(lambda: store.seqs() != [])
     assert store.seqs() == list(range(1, first))
-    until(lambda: store.writer.behind)
+    until(lambda: has_ended(store))
     store.writer.follow_soon()
     until(lambda: store.seqs() == list(range(1, first + 1)))
 

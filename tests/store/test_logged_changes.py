@@ -173,7 +173,7 @@ class LoggedChanges(RuleBasedStateMachine):
     @rule()
     def fail_to_follow(self) -> None:
         self.store.inner.failing = True
-        if self.store.writer.behind:
+        if self.store.writer.unsettled:
             with pytest.raises(StoreError):
                 self.store.writer.follow()
         self.store.inner.failing = False
@@ -192,7 +192,7 @@ class LoggedChanges(RuleBasedStateMachine):
     def kill(self, logged: bool) -> None:
         """Batches that were refused may be there all the same, the first ones first."""
         self.store.reopen(logged=logged)
-        assert not self.store.writer.behind
+        assert not self.store.writer.unsettled
         kept = self.store.inner.log_number() - self.sent
         assert 0 <= kept <= len(self.refused)
         self.taken(self.refused[:kept])

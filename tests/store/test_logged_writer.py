@@ -42,7 +42,7 @@ def test_lmdb_has_a_batch_when_it_has_followed(store: LoggedStore) -> None:
     store.apply(putting(2), putting(3))
     assert store.seqs() == []
     store.writer.follow()
-    assert not store.writer.behind
+    assert not store.writer.unsettled
     assert store.seqs() == [1, 2, 3]
     assert store.inner.log_number() == 3
     store.writer.follow()
@@ -77,7 +77,7 @@ def test_what_was_applied_before_the_log_began_again_is_not_applied_twice(store:
 def test_a_large_batch_goes_to_lmdb_at_once_behind_all_before_it(store: LoggedStore) -> None:
     store.apply(putting(1))
     store.apply([records.DELETE, [1, [1, 1]]], putting(2, bytes(LOG_SIZE)))
-    assert not store.writer.behind
+    assert not store.writer.unsettled
     assert store.seqs() == [2]
     assert store.inner.log_number() == 3
     store.apply(putting(3))
@@ -191,7 +191,7 @@ def test_it_can_be_opened_with_and_without_the_log_in_turn(tmp_path: Path, modes
         for _ in range(3):
             seq += 1
             store.apply(putting(seq))
-        assert store.writer.behind is mode
+        assert store.writer.unsettled is mode
     store.reopen()
     assert store.seqs() == list(range(1, seq + 1))
     assert store.inner.log_number() == seq

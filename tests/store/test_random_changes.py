@@ -161,7 +161,7 @@ class Changes(RuleBasedStateMachine):
 
     @invariant()
     def durable_contents_are_as_expected(self) -> None:
-        if self.writer.behind:
+        if self.writer.unsettled:
             return
         for queue_id, expected in self.durable.items():
             assert {entry.seq: entry.body for entry in self.store.read(queue_id, 0, 1000)} == expected
