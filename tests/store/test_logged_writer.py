@@ -338,3 +338,30 @@ def test_lmdb_giving_up_is_outlived_where_it_can_be_opened_again(store: LoggedSt
         store.writer.follow()
     store.environment = store.inner._environment
     assert (store.seqs(), store.inner.log_number()) == ([1], 1)
+
+
+class Outgrown:
+    """A map of which too much is resident, always."""
+
+    def outgrown(self, _: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("can_be_opened", [True, False])
+def test_the_map_is_made_anew_only_where_the_files_can_be_opened_again(
+    store: LoggedStore, monkeypatch: pytest.MonkeyPatch, can_be_opened: bool
+) -> None:
+    opened: list[lmdb.Environment] = []
+
+    def reopen() -> lmdb.Environment:
+        opened.append(open_environment(str(store.path), MAP_SIZE, PROCESS))
+        return opened[-1]
+
+    monkeypatch.setattr(writer_module, "can_be_opened", lambda _: can_be_opened)
+    monkeypatch.setattr(store.inner, "_mapping", Outgrown())
+    monkeypatch.setattr(store.inner, "_reopen", reopen)
+    store.apply(putting(1))
+    store.writer.follow()
+    store.environment = store.inner._environment
+    assert store.seqs() == [1]
+    assert len(opened) == can_be_opened
