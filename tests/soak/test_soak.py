@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.crash.features import DELAYED, FeatureLoad, death_problems
+from tests.crash.features import UNIQUE_QUEUES, FeatureLoad, death_problems
 from tests.crash.ledger import Ledger
 from tests.crash.load import CONFIRM, promise_of
 from tests.crash.taking import Death, Taken
@@ -19,6 +20,32 @@ from tests.soak import rounds
 from tests.soak.rounds import KILLS, Broken, Plan, Soak
 
 SEED = 20
+# Nobody consumes from this queue.
+KEPT = UNIQUE_QUEUES[1]
+
+
+class LoadUnderWay(FeatureLoad):
+    """Has started when there is something of all that a round counts, however slow the machine is."""
+
+    async def start(self) -> None:
+        counts = asyncio.Event()
+
+        def on_promise(_promise: str) -> None:
+            if self._counts():
+                counts.set()
+
+        self.on_promise = on_promise
+        await super().start()
+        await counts.wait()
+
+    def _counts(self) -> bool:
+        queues = self._ledger.queues
+        return (
+            self.duplicates > 0
+            and bool(queues[KEPT].confirmed)
+            and any(queue.settled for queue in queues.values())
+            and all(queues[source].confirmed for source, _ in self._ledger.deaths)
+        )
 
 
 @pytest.fixture
@@ -27,8 +54,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def test_a_short_soak_finds_nothing_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_soak_finds_nothing_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One round with memory to spare and one without, whatever is killed in them."""
+    monkeypatch.setattr(rounds, "FeatureLoad", LoadUnderWay)
     status = command.main(["--rounds", "2", "--data-dir", str(tmp_path)])
     printed = capsys.readouterr()
     assert (status, printed.err) == (0, ""), printed.err
@@ -55,10 +85,11 @@ async def test_what_was_confirmed_and_is_gone_is_found(
     taken = Taken()
     taken.messages = {name: [] for name in FeatureLoad.queues}
     monkeypatch.setattr(rounds, "take_everything", careless)
+    monkeypatch.setattr(rounds, "FeatureLoad", LoadUnderWay)
     soak = Soak(tmp_path, SEED, "none")
     try:
         with pytest.raises(
-            Broken, match=rf"seed {SEED}, round 0: kill none(.|\n)*{DELAYED}: confirmed, but lost"
+            Broken, match=rf"seed {SEED}, round 0: kill none(.|\n)*{KEPT}: confirmed, but lost"
         ):
             await soak.play(0)
     finally:
