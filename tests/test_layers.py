@@ -27,11 +27,13 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "wire": {"errors", "content"},
     "broker": {"errors", "content"},
     "definitions": {"errors", "content", "broker"},
+    "control": {"errors", "broker", "definitions"},
     "session": {"errors", "content", "wire", "broker"},
     "store": {"", "errors", "content", "broker"},
-    "server": {"", "build_info", "config", "errors", "content", "broker", "session", "store", "definitions"},
+    "server": {"", "build_info", "config", "errors", "content", "broker", "session", "store"}
+    | {"definitions", "control"},
     "perf": {"", "build_info", "errors", "content"},
-    "cli": {"", "build_info", "config", "errors", "server", "store", "perf", "definitions"},
+    "cli": {"", "build_info", "config", "errors", "server", "store", "perf", "definitions", "control"},
 }
 # Of the model, a store sees the contract and what travels through it.
 STORE_SEES: Final = {"amqp_broker.broker.ports", "amqp_broker.broker.message"}

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from amqp_broker.content.erlang import value_term
 from amqp_broker.content.table import INTEGER_KINDS, TYPE_NAMES, Field
 
 LONGEST_MILLISECONDS: Final = 315_360_000_000  # ten years
@@ -169,6 +170,4 @@ def text(field: Field) -> str:
     value = field.value
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    return value_term(field)

@@ -12,6 +12,7 @@ from amqp_broker.broker.access import Permission, TopicPermission, User
 from amqp_broker.broker.definitions import (
     DefinitionWriter,
     restore_binding,
+    restore_dismissal,
     restore_exchange,
     restore_parameter,
     restore_permission,
@@ -31,6 +32,7 @@ from amqp_broker.broker.vhost import VirtualHost
 
 # Of definitions.
 KINDS: Final = (
+    "dismissal",
     "vhost",
     "user",
     "permission",
@@ -61,12 +63,17 @@ class Broker:
 
     clock: whoever runs a turn sets it; timetable: what falls due. parameters: those of the whole broker.
     quorum_delivery_limit: of quorum queues to which nothing gives another; set before there are any.
+
+    configured: what the configuration makes at each start: ("vhost", name), ("user", name) and
+    ("permission", user, vhost). dismissed: what of that was removed, and is so after a start, too.
     """
 
     __slots__ = (
         "alarms",
         "clock",
+        "configured",
         "definitions",
+        "dismissed",
         "parameters",
         "quorum_delivery_limit",
         "store",
@@ -85,6 +92,8 @@ class Broker:
         self.alarms: list[str] = []
         self.parameters: Parameters = Parameters(None, self.definitions)
         self.quorum_delivery_limit: int = NO_LIMIT
+        self.configured: set[tuple[str, ...]] = set()
+        self.dismissed: set[tuple[str, ...]] = set()
 
     def add_vhost(self, name: str) -> VirtualHost:
         """The virtual host of that name, made if it is not there."""
@@ -113,12 +122,13 @@ class Broker:
         """Make or change a user who lasts. Sessions of a user who is there go on with what is new."""
         user = self.users.get(name)
         if user is None:
-            user = User(name, password, tags)
+            user = User(name, password, list(tags))
             self.add_user(user)
         if not user.password.stands_for(password):
             user.password = password
         if user.tags != tags:
-            user.tags = tags
+            # The same list: rights that somebody else knows go by it, too.
+            user.tags[:] = tags
             self._forget_verdicts(user)
         user.limits = limits
         self.definitions.put_user(user)
@@ -129,13 +139,16 @@ class Broker:
         user = self.users.pop(name, None)
         if user is None:
             return False
-        for permission in user.permissions.values():
+        for vhost, permission in user.permissions.items():
             self._delete("permission", permission.key)
+            self._dismiss(("permission", name, vhost))
         for topic_permission in user.topic_permissions.values():
             self._delete("topic_permission", topic_permission.key)
         user.permissions.clear()
         user.topic_permissions.clear()
+        user.deleted = True
         self._delete("user", user.key)
+        self._dismiss(("user", name))
         expel_all(list(user.presences), f"user '{name}' is deleted")
         return True
 
@@ -157,6 +170,7 @@ class Broker:
         if permission is None:
             return False
         self._delete("permission", permission.key)
+        self._dismiss(("permission", user.name, vhost.name))
         vhost.generation += 1
         review(user, vhost)
         return True
@@ -192,16 +206,24 @@ class Broker:
             permission = user.permissions.pop(name, None)
             if permission is not None:
                 self._delete("permission", permission.key)
+                self._dismiss(("permission", user.name, name))
             for place in [place for place in user.topic_permissions if place[0] == name]:
                 self._delete("topic_permission", user.topic_permissions.pop(place).key)
         expel_all(list(vhost.presences), f"vhost '{name}' is deleted")
         vhost.delete_all()
+        self._dismiss(("vhost", name))
         return True
 
     def _delete(self, kind: str, key: bytes) -> None:
         """Remove a definition, if it is in the store."""
         if key:
             self.definitions.delete(kind, key)
+
+    def _dismiss(self, what: tuple[str, ...]) -> None:
+        """If the configuration would bring it back: keep in mind that it was removed."""
+        if what in self.configured and what not in self.dismissed:
+            self.dismissed.add(what)
+            self.definitions.put_dismissal(what)
 
     def _forget_verdicts(self, user: User) -> None:
         """What open channels found out for this user is void."""
@@ -242,6 +264,8 @@ class Broker:
 
     def _recover_rules(self, by_kind: dict[str, list[Definition]]) -> None:
         """What has to be there before any queue or exchange."""
+        for definition in by_kind["dismissal"]:
+            restore_dismissal(self, definition)
         for definition in by_kind["vhost"]:
             restore_vhost(self._vhost_of(definition), definition)
         for definition in by_kind["user"]:

@@ -153,6 +153,10 @@ class DefinitionWriter:
         }
         self.store.put_definition(Definition("topic_permission", permission.key, value))
 
+    def put_dismissal(self, what: tuple[str, ...]) -> None:
+        """what: see `Broker.configured`."""
+        self.store.put_definition(Definition("dismissal", self.new_key(), {"of": list(what)}))
+
     def delete(self, kind: str, key: bytes) -> None:
         self.store.delete_definition(kind, key)
 
@@ -219,6 +223,20 @@ def restore_vhost(vhost: VirtualHost, definition: Definition) -> None:
         cast(str, value["default_queue_type"]),
         cast("dict[str, object]", value["other"]),
     )
+
+
+def restore_dismissal(broker: Broker, definition: Definition) -> None:
+    """What the configuration has just made again is not to be there. What is stored of that name comes after it."""
+    what = tuple(cast("list[str]", definition.value["of"]))
+    broker.dismissed.add(what)
+    if what[0] == "user":
+        broker.users.pop(what[1], None)
+    elif what[0] == "vhost":
+        broker.vhosts.pop(what[1], None)
+        for user in broker.users.values():
+            user.permissions.pop(what[1], None)
+    elif what[1] in broker.users:
+        broker.users[what[1]].permissions.pop(what[2], None)
 
 
 def restore_user(broker: Broker, definition: Definition) -> None:

@@ -1,7 +1,8 @@
 """The consumers of a queue, and the line in which those that have room wait for their turn.
 
 Higher priorities stand before lower ones; within one, whoever was served goes to the back. A consumer without room
-leaves the line until the queue hears that it has some again. What a consumer is given is the queue's business.
+leaves the line when its turn comes, as in RabbitMQ, until the queue hears that it has some again: if that is before
+its turn, it has kept its place. What a consumer is given is the queue's business.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from amqp_broker.broker.consumer import Consumer
 
 
 class Line:
-    """consumers: all, in the order they came; waiting: those in line; exclusive: the one that is alone, or None."""
+    """consumers: all, in the order they came; waiting: those in line, some of which may have no room any more;
+    exclusive: the one that is alone, or None.
+    """
 
     __slots__ = ("_mixed_priorities", "consumers", "exclusive", "waiting")
 
@@ -64,10 +67,12 @@ class Line:
         waiting.insert(at, consumer)
 
     def turn_over(self, consumer: Consumer) -> None:
-        """The consumer at the front was served: to the back of its part, or out of the line if it is blocked."""
-        if not consumer.waiting:
-            return
+        """The consumer at the front was served: to the back of its part."""
+        if consumer.waiting:
+            self.waiting.popleft()
+            self.join(consumer)
+
+    def leave(self, consumer: Consumer) -> None:
+        """It is the turn of the consumer at the front, and it has no room: out of the line."""
         self.waiting.popleft()
         consumer.waiting = False
-        if not consumer.blocked:
-            self.join(consumer)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Container
 from typing import Final
 
 from amqp_broker.errors import access_refused, exchange_in
@@ -21,3 +24,11 @@ def check_deletable(name: str, vhost: str) -> None:
     """Raises SoftError 403 for an exchange that is always there."""
     if name.startswith(RESERVED_PREFIX):
         raise access_refused(f"deletion of system {exchange_in(name, vhost)} not allowed")
+
+
+def generated_name(taken: Container[str]) -> str:
+    """A name for a queue that is to have none of its own, and that nobody can guess."""
+    while True:
+        name = "amq.gen-" + urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        if name not in taken:
+            return name

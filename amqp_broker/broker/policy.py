@@ -11,6 +11,7 @@ from typing import Final
 
 from amqp_broker.broker.argument_table import POLICY_KEYS, QUEUE_TYPES, Argument
 from amqp_broker.content.erlang import json_term
+from amqp_broker.content.patterns import Pattern, compile_policy_pattern
 from amqp_broker.content.table import Field
 
 # What a policy is for, and the queue types that are among that.
@@ -56,7 +57,7 @@ class Policy:
     ) -> None:
         self.name: str = name
         self.pattern: str = pattern
-        self.regex: re.Pattern[str] = re.compile(pattern)
+        self.regex: Pattern = compile_policy_pattern(pattern)
         self.definition: dict[str, Field] = definition
         self.priority: int = priority
         self.apply_to: str = apply_to
@@ -74,10 +75,13 @@ class Policy:
         )
 
     def is_for_queue(self, name: str, kind: str) -> bool:
-        return kind in self.queue_types and self.regex.search(name) is not None
+        return kind in self.queue_types and self._matches(name)
 
     def is_for_exchange(self, name: str) -> bool:
-        return self.for_exchanges and self.regex.search(name) is not None
+        return self.for_exchanges and self._matches(name)
+
+    def _matches(self, name: str) -> bool:
+        return self.regex.found_in(name.encode("utf-8", "surrogateescape"))
 
 
 def _fits(definition: dict[str, Field], kind: str) -> bool:
@@ -109,7 +113,7 @@ def new_policy(
 
 def pattern_problems(pattern: str) -> list[str]:
     try:
-        re.compile(pattern)
+        compile_policy_pattern(pattern)
     except re.error as error:
         reason = f'{{"{error.msg}",{error.pos or 0}}}'
         return [f"pattern should be regular expression but is invalid: {reason}"]

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Presence(ABC):
-    """A connection of `user` that is open in `vhost`."""
+    """A connection of `user` that is open in `vhost`. judged: what it may do is not said by the user's permissions."""
 
-    __slots__ = ("user", "vhost")
+    __slots__ = ("judged", "user", "vhost")
 
-    def __init__(self, user: User, vhost: VirtualHost) -> None:
+    def __init__(self, user: User, vhost: VirtualHost, judged: bool) -> None:
         self.user: User = user
         self.vhost: VirtualHost = vhost
+        self.judged: bool = judged
 
     @abstractmethod
     def silence(self) -> None:
@@ -52,7 +53,7 @@ def expel_all(presences: list[Presence], reason: str) -> None:
 
 def review(user: User, vhost: VirtualHost) -> None:
     """The rights of a user in a virtual host have changed: have open connections follow at once."""
-    concerned = [presence for presence in user.presences if presence.vhost is vhost]
+    concerned = [presence for presence in user.presences if presence.vhost is vhost and not presence.judged]
     if vhost.name not in user.permissions:
         expel_all(concerned, f"access to vhost '{vhost.name}' refused for user '{user.name}'")
         return

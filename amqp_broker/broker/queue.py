@@ -163,7 +163,7 @@ class Queue(Mortal):
         while active:
             consumer = active[0]
             if consumer.blocked:
-                self.line.turn_over(consumer)
+                self.line.leave(consumer)
                 continue
             if consumer.no_ack:
                 consumer.hand_over(message, False)  # noqa: FBT003  a keyword costs a dictionary
@@ -176,7 +176,7 @@ class Queue(Mortal):
                 if self.durable and message.persistent:
                     self.store.put(self.store_id, entry)
                 self._deliver(consumer, entry)
-            if len(active) > 1 or self.active[0].blocked:
+            if len(active) > 1:
                 self.line.turn_over(consumer)
             return TAKEN
         entry = QueueEntry(message, self, seq)
@@ -243,7 +243,7 @@ class Queue(Mortal):
         while active and self.available():
             consumer = active[0]
             if consumer.blocked:
-                self.line.turn_over(consumer)
+                self.line.leave(consumer)
                 continue
             entry = self.take()
             if entry.expiry and entry.expiry <= self.clock.milliseconds:
@@ -260,7 +260,7 @@ class Queue(Mortal):
                 self._forget(entry)
             else:
                 self._deliver(consumer, entry)
-            if len(active) > 1 or self.active[0].blocked:
+            if len(active) > 1:
                 self.line.turn_over(consumer)
         if self.timed:
             self._watch_head()
@@ -462,18 +462,27 @@ class Queue(Mortal):
         self.line.add(consumer)
 
     def remove_consumer(self, consumer: Consumer) -> None:
-        """Take a consumer out. What it has unacknowledged stays so."""
+        """Take a consumer out. What it has unacknowledged stays so. Next step: `next_active`."""
         if not self.line.remove(consumer):
             return
         self.last_used = self.clock.milliseconds
         self._watch_disuse()
+
+    def next_active(self) -> None:
+        """A consumer was taken out, and what it gave back is here again: the next one follows a single active one."""
         if self.single_active and self.consumers:
             self.activate(self.consumers[0])
+
+    def join_line(self, consumer: Consumer) -> None:
+        """As `activate`, but nothing is delivered yet."""
+        if consumer.blocked or self.deleted:
+            return
+        if not consumer.waiting and (not self.single_active or consumer is self.consumers[0]):
+            self.line.join(consumer)
 
     def activate(self, consumer: Consumer) -> None:
         """A consumer is not, or no longer, blocked: put it at the end of its priority's line and pump."""
         if consumer.blocked or self.deleted:
             return
-        if not consumer.waiting and (not self.single_active or consumer is self.consumers[0]):
-            self.line.join(consumer)
+        self.join_line(consumer)
         self.pump()

@@ -142,5 +142,5 @@ def retry_delay(features: QueueFeatures, failed: bool, deliveries: int) -> int:
     whole = int(min(delay, float(most)) if most else delay)
     spread = whole * features.retry_jitter // 100
     if spread:
-        whole += randrange(2 * spread + 1) - spread
+        whole += randrange(2 * spread + 1) - spread  # noqa: S311  it spreads retries and hides nothing
     return min(whole, most) if most else whole

@@ -7,8 +7,6 @@ stays right until `generation` changes.
 
 from __future__ import annotations
 
-import os
-from base64 import urlsafe_b64encode
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +27,7 @@ from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remem
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags, VirtualHostMetadata
 from amqp_broker.broker.host import QueueHost
 from amqp_broker.broker.message import Message
-from amqp_broker.broker.names import REPLY_PREFIX, check_deletable, check_not_reserved
+from amqp_broker.broker.names import REPLY_PREFIX, check_deletable, check_not_reserved, generated_name
 from amqp_broker.broker.parameters import Parameters
 from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
 from amqp_broker.broker.queue import Queue
@@ -129,7 +127,7 @@ class VirtualHost(QueueHost):
     def queue(self, name: str, connection: object) -> Queue:
         """A queue that `connection` may use. Raises SoftError 404; 405 for another connection's exclusive queue."""
         queue = self.queues.get(name)
-        if queue is None:
+        if queue is None or name.startswith(REPLY_PREFIX):  # or who is to reply could take what others reply
             raise no_queue(name, self.name)
         if queue.owner is not None and queue.owner is not connection:
             raise resource_locked(queue_in(name, self.name))
@@ -169,8 +167,18 @@ class VirtualHost(QueueHost):
         """
         for message in messages:
             self._dead.append((queue, message, reason))
-        if self._publishing_dead:
-            return
+        if not self._publishing_dead:
+            self.send_letters()
+
+    def hold_letters(self) -> None:
+        """A message is on its way to several queues: what it pushes out of one comes after it in the others.
+
+        `send_letters` is to follow at once.
+        """
+        self._publishing_dead = True
+
+    def send_letters(self) -> None:
+        """Publish the dead letters that wait."""
         self._publishing_dead = True
         try:
             while self._dead:
@@ -389,7 +397,7 @@ class VirtualHost(QueueHost):
     ) -> Queue:
         """Create a queue ("" has a name made up), or check that the one there is equivalent.
 
-        generated: the name is one of `generated_name`. Raises SoftError 403 for a reserved name, 405 for another
+        generated: the name is one of `names.generated_name`. Raises SoftError 403 for a reserved name, 405 for another
         connection's exclusive queue, 406 if the arguments are invalid or inequivalent.
         """
         owner = connection if flags.exclusive else None
@@ -412,7 +420,7 @@ class VirtualHost(QueueHost):
             return queue
         if not name:
             check_server_named(arguments)
-            name = self.generated_name()
+            name = generated_name(self.queues)
         name_argument("x-dead-letter-exchange", resource, arguments)
         resource = queue_in(name, self.name)
         check_queue_arguments(resource, arguments)
@@ -505,13 +513,6 @@ class VirtualHost(QueueHost):
     def delete_operator_policy(self, name: str) -> bool:
         self.generation += 1
         return self.policies.delete(OPERATOR_POLICY, name)
-
-    def generated_name(self) -> str:
-        """A name for a queue that is to have none of its own."""
-        while True:
-            name = "amq.gen-" + urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-            if name not in self.queues:
-                return name
 
 
 def _is_kept(destination: Queue | Exchange) -> bool:

@@ -8,7 +8,14 @@ from typing import Annotated, Final
 import typer
 
 from amqp_broker.build_info import NAME, version_line
+from amqp_broker.cli.flags import FILE_HELP
+from amqp_broker.cli.inspect import connections, queues, status
+from amqp_broker.cli.limits import limits
 from amqp_broker.cli.perf import perf
+from amqp_broker.cli.permissions import permissions, topic_permissions
+from amqp_broker.cli.policies import operator_policies, parameters, policies
+from amqp_broker.cli.users import users
+from amqp_broker.cli.vhosts import vhosts
 from amqp_broker.config.options import options
 
 # Rich would cost every command its import, and put our one-line messages into boxes.
@@ -20,8 +27,6 @@ app: Final = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-
-_FILE_HELP: Final = "The configuration file: TOML, or RabbitMQ's format if its name ends in .conf."
 
 
 def run_app(arguments: Sequence[str]) -> int:
@@ -56,7 +61,7 @@ def root(
 
 @app.command()
 def serve(
-    config: Annotated[str | None, typer.Option("--config", metavar="FILE", help=_FILE_HELP)] = None,
+    config: Annotated[str | None, typer.Option("--config", metavar="FILE", help=FILE_HELP)] = None,
     bind: Annotated[
         str | None,
         typer.Option("--bind", metavar="ADDRESS", help="Accept connections on this address instead."),
@@ -92,12 +97,18 @@ def serve(
 
 @app.command()
 def check_config(
-    file: Annotated[str, typer.Argument(metavar="FILE", help=_FILE_HELP)],
+    file: Annotated[str, typer.Argument(metavar="FILE", help=FILE_HELP)],
+    values_only: Annotated[
+        bool,
+        typer.Option(
+            "--values-only", help="Do not look for files and addresses: the file is for another machine."
+        ),
+    ] = False,
 ) -> None:
     """Say what is wrong with a configuration file, without starting the broker."""
     from amqp_broker.cli.check_config import run_check
 
-    raise typer.Exit(run_check(file))
+    raise typer.Exit(run_check(file, values_only=values_only))
 
 
 @app.command()
@@ -112,14 +123,27 @@ def convert_config(
 
 app.command()(perf)
 
+# What administers a broker, running or not.
+app.add_typer(users, name="users")
+app.add_typer(vhosts, name="vhosts")
+app.add_typer(permissions, name="permissions")
+app.add_typer(topic_permissions, name="topic-permissions")
+app.add_typer(policies, name="policies")
+app.add_typer(operator_policies, name="operator-policies")
+app.add_typer(limits, name="limits")
+app.add_typer(parameters, name="parameters")
+app.add_typer(connections, name="connections")
+app.add_typer(queues, name="queues")
+app.command()(status)
+
 definitions: Final = typer.Typer(
-    help="Read and write definitions files, as RabbitMQ exports them, for a broker that is not running.",
+    help="Read and write definitions files, as RabbitMQ exports them.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
 app.add_typer(definitions, name="definitions")
 
-_Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help=_FILE_HELP)]
+_Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help=FILE_HELP)]
 _DataDirectory = Annotated[
     str | None, typer.Option("--data-dir", metavar="DIR", help=options()["data.directory"].summary + ".")
 ]
@@ -135,7 +159,7 @@ def export_definitions(
     config: _Config = None,
     data_dir: _DataDirectory = None,
 ) -> None:
-    """Write the definitions that a stopped broker's data directory holds."""
+    """Write the definitions of a broker."""
     from amqp_broker.cli.definitions import run_export
 
     raise typer.Exit(run_export(file, {"--config": config, "--data-dir": data_dir}))
@@ -148,7 +172,7 @@ def import_definitions(
     data_dir: _DataDirectory = None,
     vhost: _VirtualHost = None,
 ) -> None:
-    """Load a file into a stopped broker's data directory: all of it, or nothing if something is wrong with it."""
+    """Load a file into a broker: all of it, or nothing if something is wrong with it."""
     from amqp_broker.cli.definitions import run_import
 
     raise typer.Exit(run_import(file, {"--config": config, "--data-dir": data_dir}, vhost))

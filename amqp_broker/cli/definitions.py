@@ -1,19 +1,18 @@
-"""`amqp-broker definitions export|import|check`: RabbitMQ's definitions files and the broker that does not run.
+"""`amqp-broker definitions export|import|check`: RabbitMQ's definitions files, to a broker and from it.
 
-A running broker has its data directory to itself; it loads the file that its configuration names at its start and
-again on SIGHUP.
+Like other commands, they ask a running broker, and read and change the data directory of one that does not run.
 """
 
 from __future__ import annotations
 
-import errno
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from amqp_broker.cli.administer import Broker
 from amqp_broker.cli.serve import describe, fail
 from amqp_broker.config import Config, ConfigError, load_config
-from amqp_broker.definitions import InvalidDefinitions, Problem
 
 STANDARD: str = "-"
 
@@ -36,36 +35,33 @@ def run_check(file: str, flags: Mapping[str, str | None], vhost: str | None) -> 
 
 
 def run_export(file: str, flags: Mapping[str, str | None]) -> int:
-    from amqp_broker.server.definitions import export_stopped
-    from amqp_broker.store.errors import StoreError
-
+    text = Broker(flags.get("--config"), flags.get("--data-dir")).ask("definitions.export")["text"]
+    if file == STANDARD:
+        sys.stdout.write(text)
+        return 0
     try:
-        config = _config(flags)
-        if not config.data.directory.is_dir():
-            return fail(f"{config.data.directory}: no such data directory")
-        text = export_stopped(config)
-        if file == STANDARD:
-            sys.stdout.write(text)
-        else:
-            Path(file).write_text(text, "utf-8")
-    except (ConfigError, StoreError, OSError) as error:
+        _write_private(file, text)
+    except OSError as error:
         return _failed(error)
     return 0
 
 
 def run_import(file: str, flags: Mapping[str, str | None], vhost: str | None) -> int:
-    from amqp_broker.server.definitions import import_stopped
-    from amqp_broker.store.errors import StoreError
-
+    """Into the broker that runs; else into the data directory, which is made if it is not there."""
+    broker = Broker(flags.get("--config"), flags.get("--data-dir"), make=True)
     try:
-        config = _config(flags)
-        loaded = import_stopped(config, _input(file), vhost or config.auth.default_vhost)
-    except InvalidDefinitions as error:
-        return max(fail(f"{file}: {problem}") for problem in error.problems)
-    except (ConfigError, StoreError, OSError) as error:
+        text = _input(file).decode()
+    except UnicodeDecodeError as error:
+        return fail(f"{file}: $: not JSON: {error}")
+    except OSError as error:
         return _failed(error)
-    _warn(file, loaded.warnings)
-    print(f"{file}: {loaded}")
+    done = broker.ask("definitions.load", text=text, vhost=broker.vhost(vhost))
+    for problem in done["problems"]:
+        fail(f"{file}: {problem}")
+    _warn(file, done["warnings"])
+    if done["problems"]:
+        return 1
+    print(f"{file}: {done['loaded']}")
     return 0
 
 
@@ -77,14 +73,17 @@ def _input(file: str) -> bytes:
     return sys.stdin.buffer.read() if file == STANDARD else Path(file).read_bytes()
 
 
-def _warn(file: str, warnings: list[Problem]) -> None:
+def _write_private(file: str, text: str) -> None:
+    """It holds the hashes of passwords. A file that is there already keeps its mode."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as output:
+        output.write(text)
+
+
+def _warn(file: str, warnings: Iterable[object]) -> None:
     for warning in warnings:
         print(f"{file}: warning: {warning}", file=sys.stderr)
 
 
-def _failed(error: Exception) -> int:
-    if isinstance(error, OSError):
-        return fail(describe(error))
-    if getattr(error, "code", 0) == errno.EWOULDBLOCK:
-        return fail(f"{error}; a running broker loads the file of data.load_definitions again on SIGHUP")
-    return fail(str(error))
+def _failed(error: ConfigError | OSError) -> int:
+    return fail(describe(error) if isinstance(error, OSError) else str(error))

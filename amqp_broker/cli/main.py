@@ -13,11 +13,14 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from amqp_broker.cli.descriptors import occupy_standard
+
 SERVE_FLAGS: Final = ("--config", "--bind", "--port", "--data-dir", "--log-level")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. `arguments` are those after the program's name."""
+    occupy_standard()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given == ["--version"]:
         from amqp_broker.build_info import version_line

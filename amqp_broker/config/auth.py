@@ -7,8 +7,9 @@ from typing import Annotated
 
 import msgspec
 
+from amqp_broker.config.backends import BACKENDS, HTTP, backend_of
 from amqp_broker.config.option import Option, Section
-from amqp_broker.config.values import Choice, Duration, Pattern, Text, Texts
+from amqp_broker.config.values import Choice, Duration, Pattern, Switch, Text, Texts
 
 
 class Mechanisms(Texts):
@@ -23,11 +24,12 @@ class Mechanisms(Texts):
 
 
 class Backends(Texts):
-    """Who is asked whether a login is right, in that order."""
+    """Who is asked whether a login is right and what the user may do, in that order."""
 
     def __init__(self) -> None:
+        *others, last = (f'"{name}"' for name in BACKENDS)
         super().__init__(
-            Choice("internal", "http"), 'a list of "internal" and "http" with at least one entry', 1
+            Choice(*BACKENDS), f"a list of {', '.join(others)} and {last} with at least one entry", 1
         )
 
 
@@ -47,13 +49,25 @@ class Url(Text):
                 raise ValueError
             if parts.query or parts.fragment or parts.username is not None:
                 raise ValueError("it may hold neither a query nor a fragment nor a user")
+            if not text.isascii() or not text.isprintable() or " " in text:
+                raise ValueError("it may hold ASCII characters without spaces alone; write others as %XX")
+            if parts.port == 0:
+                raise ValueError("its port is 0")
         return text
 
 
 def auth_contradictions(auth: Auth) -> Iterator[tuple[str, str, str]]:
     """Values that are each allowed but not together: the option's path, its value, and why not."""
-    if "http" in auth.backends and not auth.http.user_path:
-        yield "auth.http.user_path", '""', 'has to be an address, as auth.backends has "http"'
+    for name in auth.backends:
+        asked = backend_of(name)
+        paths = ["user_path"] if HTTP in asked else []
+        if asked.rights == HTTP:
+            paths += ["vhost_path", "resource_path", "topic_path"]
+        missing = [path for path in paths if not getattr(auth.http, path)]
+        for path in missing:
+            yield f"auth.http.{path}", '""', f'has to be an address, as auth.backends has "{name}"'
+        if missing:
+            return
 
 
 class Permissions(Section, frozen=True, kw_only=True):
@@ -76,22 +90,32 @@ class Permissions(Section, frozen=True, kw_only=True):
 
 
 class Http(Section, frozen=True, kw_only=True):
-    """The service that is asked about logins if `auth.backends` names "http"; it speaks as for RabbitMQ's plugin."""
+    """The service that is asked if `auth.backends` names "http"; it speaks as for RabbitMQ's plugin."""
 
     user_path: Annotated[
         str,
         Option(
             Url(),
-            """Where it is asked whether user and password are right: the whole address. It answers "allow" or
-            "deny" with status 200. Both travel in the request, so use https:// or this machine.""",
+            """Where it is asked whether user and password are right: the whole address. It answers "allow", with
+            the user's tags behind, or "deny", with status 200 or 201. Both travel in the request, so use https://
+            or this machine.""",
         ),
     ] = ""
     vhost_path: Annotated[
         str,
+        Option(Url(), """Where it is asked whether a user may open a virtual host, which has to be there."""),
+    ] = ""
+    resource_path: Annotated[
+        str,
+        Option(
+            Url(), """Where it is asked whether a user may configure, write or read a queue or exchange."""
+        ),
+    ] = ""
+    topic_path: Annotated[
+        str,
         Option(
             Url(),
-            """Where it is asked whether a user that it let in may open a virtual host, beside the permissions
-            that the user needs here anyway. "" does not ask.""",
+            """Where it is asked whether a user may use a routing key with an exchange of type topic.""",
         ),
     ] = ""
     method: Annotated[
@@ -106,18 +130,30 @@ class Http(Section, frozen=True, kw_only=True):
         float,
         Option(
             Duration(0.1, 60),
-            """How long it may take to be connected, and again to answer. A client to whose login there is no
-            answer is disconnected, and tries again.""",
+            """How long an answer may take altogether, with waiting for other requests and connecting. Without one
+            a client that logs in is disconnected, and tries again; any other right is refused.""",
         ),
     ] = 5.0
     cache: Annotated[
         float,
         Option(
             Duration(0, 86400),
-            """How long an answer "allow" counts without asking again. A right that is taken away in the service
-            lives on for so long in new connections; 0 asks about every login.""",
+            """How long an answer "allow" about a login or a virtual host counts without asking again. A right that
+            is taken away in the service lives on for so long in new connections; 0 asks about every login.""",
         ),
     ] = 15.0
+    cache_rights: Annotated[
+        float,
+        Option(
+            Duration(1, 86400),
+            """How long an answer "allow" about a queue, an exchange or a routing key counts, also in channels that
+            are open. A refused one counts for a second.""",
+        ),
+    ] = 15.0
+    cache_refusals: Annotated[
+        bool,
+        Option(Switch(), """Whether an answer "deny" counts for as long as "allow" does, in both cases."""),
+    ] = False
 
 
 class Auth(Section, frozen=True, kw_only=True):
@@ -128,7 +164,7 @@ class Auth(Section, frozen=True, kw_only=True):
         Option(
             Text("a string of 1 to 255 bytes", 1, 255),
             """The name of the first user. It is made together with the default virtual host at every
-            start.""",
+            start, unless a command removed it.""",
         ),
     ] = "guest"
     default_pass: Annotated[
@@ -139,7 +175,7 @@ class Auth(Section, frozen=True, kw_only=True):
             the environment variable, which keeps it out of the file.""",
             secret=True,
         ),
-    ] = "guest"
+    ] = "guest"  # noqa: S105  everybody knows it, and it is good on this machine only
     default_vhost: Annotated[
         str,
         Option(
@@ -184,9 +220,10 @@ class Auth(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Option(
             Backends(),
-            """Who is asked whether user and password are right, in this order, until one says yes:
-            "internal", the users of this broker; "http", the service of the section auth.http. What a user may
-            do is always said by the permissions here.""",
+            """Who is asked whether user and password are right, in this order, until one says yes, and who then
+            says what the user may do: "internal", the users and permissions of this broker; "http", the service
+            of the section auth.http. "http+internal" asks the service about the login, and permissions here
+            count; "internal+http" the other way round.""",
         ),
     ] = ("internal",)
     login_delay_max: Annotated[

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from amqp_broker.config.option import MAX_SIZE, Option, Section
+from amqp_broker.config.address_limits import AddressLimits
+from amqp_broker.config.option import MAX_SIZE, Option
 from amqp_broker.config.values import Duration, Fraction, Integer, Size
 
 
-class Limits(Section, frozen=True, kw_only=True):
+class Limits(AddressLimits, frozen=True, kw_only=True):
     """How much of the machine clients may use."""
 
     connection_max: Annotated[

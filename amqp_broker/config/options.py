@@ -155,8 +155,8 @@ class Protocol(Section, frozen=True, kw_only=True):
         float,
         Option(
             Duration(0.1, 600),
-            """How long a client may take from connecting to having opened its virtual host; before that, as
-            long for a TLS handshake and a PROXY header where there is one. It keeps port scanners and half-open
+            """How long a client may take from connecting to having opened its virtual host, with a PROXY header
+            and a TLS handshake where there are such. It keeps port scanners and half-open
             connections from piling up; raise it for clients behind very slow links.""",
         ),
     ] = 10.0

@@ -8,12 +8,13 @@ configuration file. Other variables of RabbitMQ are not looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
 from amqp_broker.config.errors import ConfigError
 
 PREFIX: Final = "RABBITMQ_"
+# Of a file that says one thing, in bytes: what is longer is another file, or a device that never ends.
+LONGEST: Final = 65536
 CONFIG_FILE: Final = "RABBITMQ_CONFIG_FILE"
 OPTIONS: Final[Mapping[str, str]] = {
     "RABBITMQ_DEFAULT_USER": "auth.default_user",
@@ -48,7 +49,11 @@ def said_by(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
 
 def _content(name: str, file: str) -> str:
     try:
-        return Path(file).read_text("utf-8").rstrip("\r\n")
+        with open(file, "rb") as opened:
+            octets = opened.read(LONGEST + 1)
+        if len(octets) <= LONGEST:
+            return octets.decode("utf-8").rstrip("\r\n")
+        problem = f"{file}: longer than {LONGEST} bytes"
     except OSError as error:
         problem = f"{file}: cannot be read: {error.strerror or error}"
     except UnicodeDecodeError:

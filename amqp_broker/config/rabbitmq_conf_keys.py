@@ -105,6 +105,9 @@ SETTING: Final = (
     ),
     Key("auth_http.http_method", "auth.http.method", Word({"get": "get", "post": "post"})),
     Key("auth_http.user_path", "auth.http.user_path", Text()),
+    Key("auth_http.vhost_path", "auth.http.vhost_path", Text()),
+    Key("auth_http.resource_path", "auth.http.resource_path", Text()),
+    Key("auth_http.topic_path", "auth.http.topic_path", Text()),
     Key("auth_http.request_timeout", "auth.http.timeout", Milliseconds()),
 )
 
@@ -123,9 +126,24 @@ BY_RULE: Final = (
     Key("ssl_options.ciphers.$name", "tls.ciphers", says="OpenSSL's names, in the order of their numbers"),
     Key("ssl_options.crl_check", says="`false` only: lists of revoked certificates are not read"),
     Key("auth_mechanisms.$name", "auth.mechanisms", says="in the order of their numbers"),
-    Key("auth_backends.$name", "auth.backends", says="`internal` only"),
-    Key("auth_backends.$name.authn", "auth.backends", says="`internal`, or `http` with `authz = internal`"),
-    Key("auth_backends.$name.authz", says="`internal` only: permissions are not asked for over HTTP"),
+    Key(
+        "auth_backends.$name",
+        "auth.backends",
+        says="`internal`, `http`, or `cache` for the one in `auth_cache`; without it each login is asked about",
+    ),
+    Key("auth_backends.$name.authn", "auth.backends", says="who says whether a login is right"),
+    Key("auth_backends.$name.authz", "auth.backends", says="who says what the user may do"),
+    Key(
+        "auth_cache.cached_backend",
+        "auth.backends",
+        says="`internal` or `http`, where `auth_backends` says `cache`",
+    ),
+    Key("auth_cache.cached_backend.authn", "auth.backends", says="the same for the login"),
+    Key("auth_cache.cached_backend.authz", "auth.backends", says="the same for what the user may do"),
+    Key(
+        "auth_cache.cache_ttl", "auth.http.cache", says="and `auth.http.cache_rights`, which is 1 s at least"
+    ),
+    Key("auth_cache.cache_refusals", "auth.http.cache_refusals"),
     Key("loopback_users", "auth.loopback_users", says="`none` lets everybody in from everywhere"),
     Key("loopback_users.$name", "auth.loopback_users", says="those with `true`, and no others"),
     Key("default_user_tags.$name", "auth.default_user_tags", says="those with `true`, and no others"),

@@ -26,7 +26,7 @@ broker from starting, and so does one without whose effect the broker would be l
 
 ```text
 rabbitmq.conf:7: hartbeat: unknown key; did you mean heartbeat?
-rabbitmq.conf:9: auth_backends.1 = ldap: expected internal or http
+rabbitmq.conf:9: auth_backends.1 = ldap: expected internal, http or cache
 ```
 
 `amqp-broker check-config rabbitmq.conf` says all of that without starting anything, and
@@ -47,9 +47,10 @@ default, with a comment for each key that has no effect. Passwords are in it as 
 - `encrypted:` values cannot be read; use `$(NAME)`.
 - `advanced.config` and other files of Erlang terms are not read.
 
-Where no key says anything, the defaults are those of [configuration.md](configuration.md), with two exceptions that
-make a rabbitmq.conf mean what it means to RabbitMQ: without `listeners.tcp`, port 5672 of all addresses accepts
-connections, and without `ssl_cert_login_from`, `EXTERNAL` goes by the distinguished name. RabbitMQ's user `guest` is
+Where no key says anything, the defaults are those of [configuration.md](configuration.md), with three exceptions
+that make a rabbitmq.conf mean what it means to RabbitMQ: without `listeners.tcp`, port 5672 of all addresses accepts
+connections; without `ssl_cert_login_from`, `EXTERNAL` goes by the distinguished name; and a service is asked over HTTP
+about every login, unless `auth_backends` has it asked by way of `cache`. RabbitMQ's user `guest` is
 made here, too, and may log in from this machine only.
 
 ## What overrides what

@@ -64,7 +64,7 @@ PASSED: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "it belongs to a plugin that has no counterpart",
-        """event_exchange.** trust_store.** auth_ldap.** auth_oauth2.** auth_cache.** aws.** amqp_client.**
+        """event_exchange.** trust_store.** auth_ldap.** auth_oauth2.** aws.** amqp_client.**
         consistent_hash_exchange.** shovel.** federation.** sharding.** tracing.** top.**""",
     ),
     ("messages are taken as they are published", "message_interceptors.**"),
@@ -107,11 +107,8 @@ PASSED: Final[tuple[tuple[str, str], ...]] = (
         ssl_options.bypass_pem_cache ssl_allow_poodle_attack""",
     ),
     ("handshake_timeout is the limit for TLS, too", "ssl_handshake_timeout"),
-    (
-        "permissions are those that a user has here",
-        "auth_http.vhost_path auth_http.resource_path auth_http.topic_path",
-    ),
     ("auth_http.request_timeout counts for connecting, too", "auth_http.connection_timeout"),
+    ("answers are kept in memory", "auth_cache.cache_module"),
     (
         "it only counts for names that are read from a certificate's alternative names",
         "ssl_cert_login_san_type ssl_cert_login_san_index",

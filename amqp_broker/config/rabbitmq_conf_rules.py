@@ -15,6 +15,7 @@ from typing import Final
 
 from amqp_broker.config.memory import machine_memory
 from amqp_broker.config.options import options
+from amqp_broker.config.rabbitmq_conf_auth import backends
 from amqp_broker.config.rabbitmq_conf_text import Setting
 from amqp_broker.config.rabbitmq_conf_translation import Translation
 from amqp_broker.config.rabbitmq_conf_values import Flag, Listener, Number, Resource, Text, Word
@@ -51,19 +52,11 @@ NEWEST: Final = "TLSv1.3"
 TLS_VERSIONS: Final = Word(
     {"tlsv1.3": NEWEST, "tlsv1.2": "TLSv1.2", "tlsv1.1": TOO_OLD, "tlsv1": TOO_OLD, "sslv3": TOO_OLD}
 )
-BACKENDS: Final = Word(
-    {"internal": "internal", "http": "http"},
-    {"rabbit_auth_backend_internal": "internal", "rabbit_auth_backend_http": "http"},
-)
-
-HTTP_RIGHTS: Final = (
-    "permissions cannot be asked for over HTTP; the login can, with {0}.authn = http and {0}.authz = internal"
-)
 
 
 def everywhere(port: int) -> list[str]:
     """All addresses of this machine."""
-    addresses = [Address("0.0.0.0", port)]
+    addresses = [Address("0.0.0.0", port)]  # noqa: S104  what a port alone means in a rabbitmq.conf
     if IPV6_IS_THERE.exists() or not Path("/proc/net").exists():
         addresses.append(Address("::", port))
     return list(map(str, addresses))
@@ -154,34 +147,6 @@ def mechanisms(conf: Translation) -> None:
     if "EXTERNAL" in names and conf.find("ssl_cert_login_from") is None:
         # RabbitMQ's default is not ours, and it says who a client is.
         conf.put(settings[0], "auth.external_name", "distinguished_name")
-
-
-def backends(conf: Translation) -> None:
-    """RabbitMQ asks each backend of a chain for the login (authn) and for permissions (authz), and one that is named
-    for one of them alone for both. Here permissions are always the internal ones.
-    """
-    prefix = "auth_backends"
-    numbers = {
-        setting.words[1] for setting in conf.settings if setting.words[0] == prefix and setting.words[1:]
-    }
-    chain: dict[str, Setting] = {}
-    for number in sorted(numbers, key=lambda number: (len(number), number)):
-        both = conf.find(f"{prefix}.{number}")
-        login, rights = (conf.find(f"{prefix}.{number}.{part}") or both for part in ("authn", "authz"))
-        login, rights = login or rights, rights or login
-        if login is None or rights is None:
-            continue
-        name = conf.read(login, BACKENDS)
-        if name is None or (rights is not login and conf.read(rights, BACKENDS) is None):
-            continue
-        if BACKENDS.read(rights.value) == "http":
-            conf.refuse(rights, HTTP_RIGHTS.format(f"{prefix}.{number}"))
-        elif name == "http" and conf.find("auth_http.user_path") is None:
-            conf.refuse(login, "this needs auth_http.user_path, the address that is asked")
-        else:
-            chain.setdefault(name, login)
-    if chain:
-        conf.put(next(iter(chain.values())), "auth.backends", list(chain))
 
 
 def loopback_users(conf: Translation) -> None:

@@ -33,6 +33,9 @@ The broker runs without any configuration. To change something, write a TOML fil
 its default and may be cut down to the lines you change. `amqp-broker check-config FILE` says what
 is wrong with a file, with the line, what would be allowed, and the nearest name for one that does
 not exist. A file with an unknown key is refused, so that a misspelt option cannot go unnoticed.
+It also opens the certificates and keys that are named, says which of them have expired, and tries
+the addresses to listen on; with `--values-only` it looks at the file alone, which may then be for
+another machine.
 
 A file whose name ends in `.conf` is read as RabbitMQ reads its rabbitmq.conf:
 [rabbitmq-conf.md](rabbitmq-conf.md) says how, and what each of its keys does here.

@@ -17,6 +17,8 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from amqp_broker.content.patterns import compile_pattern
+
 T = TypeVar("T")
 Property = str | int | bool
 
@@ -94,7 +96,7 @@ class Text(Kind[str]):
 
 
 class Pattern(Text):
-    """A regular expression, kept as its text."""
+    """A regular expression as in permissions, kept as its text."""
 
     def __init__(self) -> None:
         super().__init__("a regular expression")
@@ -102,7 +104,7 @@ class Pattern(Text):
     def parse(self, value: object) -> str:
         text = super().parse(value)
         try:
-            re.compile(text)
+            compile_pattern(text)
         except re.error as error:
             raise ValueError(str(error)) from None
         return text

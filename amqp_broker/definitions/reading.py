@@ -29,11 +29,13 @@ from amqp_broker.definitions.rows import (
     UserRow,
     VirtualHostRow,
 )
-from amqp_broker.definitions.values import field_of_json, octets_of
+from amqp_broker.definitions.values import DEEPEST, field_of_json, nesting_problem, octets_of, plain_problem
 
 # Global parameters that are a cluster's own: RabbitMQ's exports have had some.
 INTERNAL: Final = "internal"
 LONGEST_NAME: Final = 255
+# What may be kept, in lists of rows.
+DEEPEST_TEXT: Final = DEEPEST + 8
 _MISSING: Final = object()
 
 
@@ -48,6 +50,9 @@ def read(text: str | bytes, vhost: str = "/") -> Document:
         raise InvalidDefinitions([Problem("$", f"not JSON: {error}")]) from None
     if not isinstance(content, dict):
         raise InvalidDefinitions([Problem("$", "expected an object")])
+    problem = nesting_problem(content, DEEPEST_TEXT)
+    if problem is not None:
+        raise InvalidDefinitions([Problem("$", problem)])
     return _Reader(content, vhost).document()
 
 
@@ -90,6 +95,7 @@ class _Row:
 
     def number(self, key: str, default: int) -> int:
         value = self._value(key, int, "a whole number", default)
+        self._check_plain(key, value)
         return value if isinstance(value, int) else default
 
     def words(self, key: str) -> list[str]:
@@ -102,7 +108,18 @@ class _Row:
             return []
         return value
 
-    def object(self, key: str) -> dict[str, object]:
+    def plain(self, key: str) -> object:
+        """Any value, to be kept as it is."""
+        value = self.values.get(key)
+        self._check_plain(key, value)
+        return value
+
+    def _check_plain(self, key: str, value: object) -> None:
+        problem = plain_problem(value)
+        if problem is not None:
+            self.refuse(key, problem)
+
+    def _object(self, key: str) -> dict[str, object]:
         """An object, or a list of [name, value], which is how rabbitmqctl writes some of them."""
         value = self._value(key, (dict, list), "an object", {})
         if isinstance(value, list):
@@ -113,9 +130,15 @@ class _Row:
             return {pair[0]: pair[1] for pair in pairs}
         return value if isinstance(value, dict) else {}
 
+    def object(self, key: str) -> dict[str, object]:
+        """An object whose values are kept as they are."""
+        found = self._object(key)
+        self._check_plain(key, found)
+        return found
+
     def table(self, key: str) -> dict[str, Field]:
         table: dict[str, Field] = {}
-        for name, value in self.object(key).items():
+        for name, value in self._object(key).items():
             try:
                 table[name] = field_of_json(value)
             except ValueError as error:
@@ -125,7 +148,7 @@ class _Row:
         return table
 
     def inner(self, key: str) -> _Row:
-        return _Row(f"{self.path}.{key}", self.object(key), self.problems)
+        return _Row(f"{self.path}.{key}", self._object(key), self.problems)
 
 
 def _types(kinds: type | tuple[type, ...]) -> tuple[type, ...]:
@@ -184,7 +207,7 @@ class _Reader:
 
     def _read_vhost(self, row: _Row) -> VirtualHostRow:
         """Description and tags stand beside the name, in `metadata`, or in both."""
-        inner = row.inner("metadata")
+        inner = _Row(f"{row.path}.metadata", row.object("metadata"), row.problems)
         metadata = VirtualHostMetadata(
             row.text("description", "") or inner.text("description", ""),
             row.words("tags") or inner.words("tags"),
@@ -239,14 +262,14 @@ class _Reader:
         name = row.text("name")
         if name.startswith(INTERNAL):
             return None
-        return ParameterRow(row.path, None, "", name, row.values.get("value"))
+        return ParameterRow(row.path, None, "", name, row.plain("value"))
 
     def _read_parameter(self, row: _Row) -> ParameterRow | PolicyRow:
         """Operator policies are among the parameters."""
         component, name = row.text("component"), row.text("name")
         if component == "operator_policy":
             return _policy(row.inner("value"), name, self._vhost_of(row), operator=True)
-        return ParameterRow(row.path, self._vhost_of(row), component, name, row.values.get("value"))
+        return ParameterRow(row.path, self._vhost_of(row), component, name, row.plain("value"))
 
     def _read_policy(self, row: _Row) -> PolicyRow:
         return _policy(row, row.text("name"), self._vhost_of(row), operator=False)
@@ -316,6 +339,8 @@ def _is_of_one_vhost(content: dict[str, object]) -> bool:
     return False
 
 
+# Of a version.
+_LONGEST_NUMBER: Final = 10
 _KNOWN_METADATA: Final = frozenset({"description", "tags", "default_queue_type"})
 
 
@@ -323,6 +348,6 @@ def _version(content: dict[str, object]) -> tuple[int, ...]:
     """Of the RabbitMQ that wrote the file, (3, 10, 8); a high one if it does not say."""
     text = content.get("rabbitmq_version") or content.get("rabbit_version")
     numbers = str(text).split("-", maxsplit=1)[0].split(".") if text else []
-    if not numbers or not all(number.isdigit() for number in numbers):
+    if not numbers or not all(number.isdecimal() and len(number) < _LONGEST_NUMBER for number in numbers):
         return (999,)
     return tuple(map(int, numbers))

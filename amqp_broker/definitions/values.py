@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from collections.abc import Iterator
 from typing import Final
 
 from amqp_broker.content.table import Field
 
 # How RabbitMQ writes octets that are no text, and what follows is read back here.
 NO_TEXT: Final = "Not UTF-8, base64 is: "
+
+# Levels of lists and objects within each other: what is kept has to be read again, by a parser that gives up some time.
+DEEPEST: Final = 64
 
 _SMALLEST: Final = -(2**63)
 _LARGEST: Final = 2**63 - 1
@@ -37,6 +41,36 @@ def field_of_json(value: object) -> Field:
     if isinstance(value, list):
         return Field("A", [field_of_json(item) for item in value])
     raise ValueError(f"a {type(value).__name__} is no JSON")
+
+
+def plain_problem(value: object) -> str | None:
+    """What keeps a value that came as JSON from being kept as it is."""
+    for level in _levels(value):
+        for item in level:
+            if isinstance(item, int) and not _SMALLEST <= item <= _LARGEST:
+                return "has a number that does not fit in 64 bits"
+    return nesting_problem(value)
+
+
+def nesting_problem(value: object, most: int = DEEPEST) -> str | None:
+    for depth, level in enumerate(_levels(value)):
+        if depth >= most and any(isinstance(item, (dict, list)) for item in level):
+            return f"has more than {most} levels of lists and objects within each other"
+    return None
+
+
+def _levels(value: object) -> Iterator[list[object]]:
+    """The value, what is in it, what is in that, and so on."""
+    level = [value]
+    while level:
+        yield level
+        following: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                following += item.values()
+            elif isinstance(item, list):
+                following += item
+        level = following
 
 
 def json_of_field(field: Field) -> object:

@@ -4,31 +4,35 @@ What is known at once is answered at once: a digest that RabbitMQ made, a passwo
 Hashes by argon2id are made in two threads. A login is refused after one such hash,
 whatever was wrong with it, so that the time it takes tells neither whether there is such a user nor how its password
 is kept. `LoginDelays` says who has to wait before. A password that was right and is kept by a digest gets a better
-hash.
+hash. Where there are several backends they are asked one after the other, until one lets the client in.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from amqp_broker.broker.passwords import PasswordHash, strong_hash
+from amqp_broker.broker.access import User
+from amqp_broker.broker.passwords import SHA256, PasswordHash, strong_hash
+from amqp_broker.config.backends import HTTP, INTERNAL, backend_of
 from amqp_broker.server.delayed_logins import DelayedLogins
-from amqp_broker.server.login_delays import LoginDelays
+from amqp_broker.server.login_delays import LoginDelays, line_of
 from amqp_broker.server.verified import Verified
 from amqp_broker.server.workers import Crowded, Job, Workers
 from amqp_broker.session.auth import Authenticator, invalid_credentials, only_from_here, shown
+from amqp_broker.session.judged import JudgedRights
 from amqp_broker.store.errors import StoreError
 
 if TYPE_CHECKING:
-    from amqp_broker.broker.access import User
+    from amqp_broker.broker.access import Rights
     from amqp_broker.broker.broker import Broker
     from amqp_broker.config import Config
     from amqp_broker.server.clock import ServerClock
     from amqp_broker.server.commits import Commits
     from amqp_broker.server.http_backend import Answer, HttpBackend
+    from amqp_broker.session.connection import Connection
     from amqp_broker.session.handshake import Login, Opening, Question
 
 _log = logging.getLogger(__name__)
@@ -40,6 +44,9 @@ MOST_WAITING: Final = 1024
 
 # In whose line better hashes are made.
 OUR_OWN: Final = ""
+
+# Of whom the service knows and nobody here.
+NO_PASSWORD: Final = PasswordHash(SHA256, b"")
 
 TOO_MANY: Final = "too many logins wait"
 NO_ANSWER: Final = "no answer of the HTTP backend"
@@ -59,13 +66,13 @@ class Authentication(Authenticator):
         self._delayed = DelayedLogins(clock, self._delay_over, self._turn_away)
         self._checks: dict[bytes, _Check] = {}
         self._upgrading: set[str] = set()
-        self._own_users = "internal" in auth.backends
-        self._own_users_first = auth.backends[0] == "internal"
+        self._chain = [backend_of(name) for name in auth.backends]
+        self._own_users = any(backend.login == INTERNAL for backend in self._chain)
         self._http: HttpBackend | None = None
-        if "http" in auth.backends:
+        if any(HTTP in (backend.login, backend.rights) for backend in self._chain):
             from amqp_broker.server.http_backend import HttpBackend
 
-            self._http = HttpBackend(auth.http, clock, self.in_turn)
+            self._http = HttpBackend(auth.http, clock, self.in_turn, self._rights_ended)
 
     def close(self) -> None:
         self._workers.close()
@@ -74,15 +81,20 @@ class Authentication(Authenticator):
 
     # -- called by sessions
 
+    def greeted(self, connection: Connection) -> None:
+        client = self._commits.clients.get(connection)
+        if client is not None:
+            client.greeted()
+
     def log_in(self, login: Login) -> None:
         """Next step: `_look`, at once or after a delay."""
         if login.password is None:
-            self._by_certificate(login)
+            self._look(login)
             return
         address = login.address
         delay = self._delays.delay(address, login.name, login.asked)
         if delay:
-            self._delayed.add(login, address, delay)
+            self._delayed.add(login, line_of(address), delay)
         else:
             self._look(login)
 
@@ -92,45 +104,60 @@ class Authentication(Authenticator):
 
     # -- the ways to an answer
 
-    def _by_certificate(self, login: Login) -> None:
-        user = self._broker.users.get(login.name)
-        if user is None:
-            login.refuse(invalid_credentials(login.name), login.asked)
-        elif login.comes_from_outside:
-            login.refuse(only_from_here(login.name), login.asked)
-        else:
-            login.allow(user, login.asked)
-
     def _delay_over(self, login: Login) -> None:
         self.in_turn(login, partial(self._look, login))
 
     def _look(self, login: Login) -> None:
-        """Ask the first of those who are to be asked. Next steps: `_ask_own_users` or `_ask_http`, then the other."""
         if login.wanted:
-            if self._own_users_first:
-                self._ask_own_users(login)
-            else:
-                self._ask_http(login)
+            self._ask(_Attempt(login))
 
-    def _ask_own_users(self, login: Login) -> None:
+    def _ask(self, attempt: _Attempt) -> None:
+        """Ask the backend whose turn it is about the login. Next steps: `_rights_of`, or `_next`."""
+        if self._chain[attempt.place].login == HTTP:
+            assert self._http is not None
+            self._http.ask_user(attempt.login, partial(self._user_answered, attempt))
+        elif attempt.login.password is None:
+            user = self._broker.users.get(attempt.login.name)
+            if user is None:
+                self._next(attempt)
+            else:
+                self._rights_of(attempt, user)
+        else:
+            self._ask_own_users(attempt)
+
+    def _next(self, attempt: _Attempt, reason: str = "", *, answered: bool = True) -> None:
+        """A backend did not let the client in. The last one decides what becomes of it."""
+        login = attempt.login
+        attempt.place += 1
+        if attempt.place < len(self._chain):
+            self._ask(attempt)
+        elif answered:
+            self._refuse(login, reason or invalid_credentials(login.name))
+        else:
+            if self._own_users and login.password is not None:
+                # The password was wrong here: that the service is away does not make guessing cheaper.
+                self._delays.failed(login.address, login.name, self._clock.monotonic())
+            login.drop(NO_ANSWER, self._clock.monotonic())
+
+    def _ask_own_users(self, attempt: _Attempt) -> None:
         """Answer at once, or have the password checked. Next step: `checked`."""
+        login = attempt.login
         user, password = self._broker.users.get(login.name), login.password
         assert password is not None
         key = self._key(login, user)
         if user is not None and not login.comes_from_outside:
             stored = user.password
-            now = self._clock.monotonic()
-            if self._verified.holds(key, now) if stored.is_costly else stored.is_of(password):
-                self._allow(login, user)
+            if self._verified.holds(key) if stored.is_costly else stored.is_of(password):
+                self._fits(attempt, user)
                 return
         check = self._checks.get(key)
         if check is not None:
-            check.logins.append(login)
+            check.attempts.append(attempt)
         else:
             check = _Check(self, key, password, None if user is None else user.password)
             # Before it is in line: who makes room there passes over what nobody waits for.
-            check.logins.append(login)
-            if self._workers.take_nowait(check, login.address):
+            check.attempts.append(attempt)
+            if self._workers.take_nowait(check, line_of(login.address)):
                 self._checks[key] = check
             else:
                 self._turn_away(login)
@@ -139,15 +166,16 @@ class Authentication(Authenticator):
         """A password was compared with a hash. Next step, for each login that waited: `_checked`."""
         self.forget(check)
         if check.fits:
-            self._verified.remember(check.key, self._clock.monotonic())
-        for login in check.logins:
-            if login.wanted:
-                self.in_turn(login, partial(self._checked, login, check, error))
+            self._verified.remember(check.key)
+        for attempt in check.attempts:
+            if attempt.login.wanted:
+                self.in_turn(attempt.login, partial(self._checked, attempt, check, error))
 
     def forget(self, check: _Check) -> None:
         self._checks.pop(check.key, None)
 
-    def _checked(self, login: Login, check: _Check, error: BaseException | None) -> None:
+    def _checked(self, attempt: _Attempt, check: _Check, error: BaseException | None) -> None:
+        login = attempt.login
         user = self._broker.users.get(login.name)
         if isinstance(error, Crowded):
             self._turn_away(login)
@@ -156,70 +184,86 @@ class Authentication(Authenticator):
             login.drop("the password could not be checked", self._clock.monotonic())
         elif check.key != self._key(login, user):
             # The user's password was changed meanwhile.
-            self._ask_own_users(login)
-        elif check.fits and login.comes_from_outside:
-            self._refuse(login, only_from_here(login.name))
+            self._ask_own_users(attempt)
         elif check.fits and user is not None:
-            self._allow(login, user)
-        elif self._http is not None and self._own_users_first:
-            self._ask_http(login)
+            self._fits(attempt, user)
         else:
-            self._refuse(login, invalid_credentials(login.name))
+            self._next(attempt)
 
-    def _ask_http(self, login: Login) -> None:
-        """Next step: `_user_answered`."""
-        assert self._http is not None
-        self._http.ask_user(login, partial(self._user_answered, login))
-
-    def _user_answered(self, login: Login, answer: Answer) -> None:
+    def _user_answered(self, attempt: _Attempt, answer: Answer) -> None:
+        if not answer.allowed:
+            self._next(attempt, answered=answer.allowed is not None)
+            return
+        login = attempt.login
         user = self._broker.users.get(login.name)
-        if answer:
-            if user is None:
-                reason = f"user '{shown(login.name)}' - allowed by the HTTP backend, but there is no such user here"
-                self._refuse(login, reason)
-            elif login.comes_from_outside:
-                self._refuse(login, only_from_here(login.name))
-            else:
-                self._let_in(login, user, by_http=True)
-        elif self._own_users and not self._own_users_first:
-            self._ask_own_users(login)
-        elif answer is None:
-            if self._own_users:
-                # The password was wrong here: that the service is away does not make guessing cheaper.
-                self._delays.failed(login.address, login.name, self._clock.monotonic())
-            login.drop(NO_ANSWER, self._clock.monotonic())
+        if self._chain[attempt.place].rights == HTTP:
+            assert self._http is not None
+            # Limits of a user of this name count, and who removes that user ends the connection.
+            account = user or User(login.name, NO_PASSWORD, answer.tags)
+            self._let_in(login, account, JudgedRights(login.name, answer.tags, self._http))
+        elif user is not None:
+            self._let_in(login, user)
         else:
-            self._refuse(login, invalid_credentials(login.name))
+            reason = (
+                f"user '{shown(login.name)}' - allowed by the HTTP backend, but there is no such user here"
+            )
+            self._next(attempt, reason)
+
+    def _rights_of(self, attempt: _Attempt, user: User) -> None:
+        """One of our own users. Whose rights the service knows has to be known to it."""
+        if self._chain[attempt.place].rights == HTTP:
+            assert self._http is not None
+            self._http.ask_user(attempt.login, partial(self._known_to_service, attempt, user))
+        else:
+            self._let_in(attempt.login, user)
+
+    def _known_to_service(self, attempt: _Attempt, user: User, answer: Answer) -> None:
+        if answer.allowed:
+            assert self._http is not None
+            self._let_in(attempt.login, user, JudgedRights(user.name, user.tags, self._http))
+        else:
+            self._next(attempt, answered=answer.allowed is not None)
 
     def _vhost_answered(self, opening: Opening, answer: Answer) -> None:
         now = self._clock.monotonic()
-        if answer is None:
+        if answer.allowed is None:
             opening.drop(NO_ANSWER, now)
-        elif answer:
+        elif answer.allowed:
             opening.allow(now)
         else:
             opening.refuse(now)
 
+    def _rights_ended(self, vhosts: Iterable[str]) -> None:
+        """What channels have found out there has to be found out again."""
+        for name in vhosts:
+            vhost = self._broker.vhosts.get(name)
+            if vhost is not None:
+                vhost.generation += 1
+
     # -- answers
 
-    def _allow(self, login: Login, user: User) -> None:
+    def _fits(self, attempt: _Attempt, user: User) -> None:
         """The password fits the user's hash. One that is kept and out of date is made anew, for the next time."""
-        password = login.password
+        password = attempt.login.password
         assert password is not None
         if user.key and not user.password.is_current and user.name not in self._upgrading:
             upgrade = _Upgrade(self, user, password)
             if self._workers.take_nowait(upgrade, OUR_OWN):
                 self._upgrading.add(user.name)
-        self._let_in(login, user)
+        self._rights_of(attempt, user)
 
-    def _let_in(self, login: Login, user: User, *, by_http: bool = False) -> None:
-        self._delays.succeeded(login.address, login.name)
-        asks_vhost = by_http and self._http is not None and self._http.asks_vhost
-        login.allow(user, self._clock.monotonic(), asks_vhost=asks_vhost)
+    def _let_in(self, login: Login, user: User, rights: Rights | None = None) -> None:
+        if login.comes_from_outside:
+            self._refuse(login, only_from_here(login.name))
+            return
+        if login.password is not None:
+            self._delays.succeeded(login.address, login.name)
+        login.allow(user, self._clock.monotonic(), rights)
 
     def _refuse(self, login: Login, reason: str) -> None:
         now = self._clock.monotonic()
-        self._delays.failed(login.address, login.name, now)
+        if login.password is not None:
+            self._delays.failed(login.address, login.name, now)
         login.refuse(reason, now)
 
     def _turn_away(self, login: Login) -> None:
@@ -235,7 +279,7 @@ class Authentication(Authenticator):
             self._commits.timer.begin_turn()
             self._broker.put_user(user.name, new, user.tags, user.limits)
             key = self._verified.key(_octets(user.name), new.octets, upgrade.password)
-            self._verified.remember(key, self._clock.monotonic())
+            self._verified.remember(key)
             self._commits.finish_turn()
             _log.info("the password of user '%s' is kept by argon2id from now on", shown(user.name))
 
@@ -254,11 +298,23 @@ class Authentication(Authenticator):
             _log.exception("%s: internal error", question.connection.name)
             question.connection.crashed()
         self._commits.finish_turn()
+        # Who waited for the answer is read from again.
+        self._commits.release_held_back()
 
     def _key(self, login: Login, user: User | None) -> bytes:
         """Of one password for one user with one hash: changes with each of them."""
         stored = b"" if user is None else user.password.octets
         return self._verified.key(_octets(login.name), stored, login.password or b"")
+
+
+class _Attempt:
+    """A login on its way along the chain of backends. place: of the one that is asked."""
+
+    __slots__ = ("login", "place")
+
+    def __init__(self, login: Login) -> None:
+        self.login = login
+        self.place = 0
 
 
 class _Check(Job):
@@ -272,18 +328,18 @@ class _Check(Job):
     ) -> None:
         self.key = key
         self.fits = False
-        self.logins: list[Login] = []
+        self.attempts: list[_Attempt] = []
         self._authentication = authentication
         self._password = password
         self._stored = stored
 
     @property
     def wanted(self) -> bool:
-        return any(login.wanted for login in self.logins)
+        return any(attempt.login.wanted for attempt in self.attempts)
 
     def work(self) -> None:
         stored = self._stored
-        if stored is None or not stored.is_costly or not stored.octets or not self._password:
+        if stored is None or not stored.is_current or not self._password:
             strong_hash(self._password)
         self.fits = stored is not None and stored.is_of(self._password)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from amqp_broker.server.blocks import BodyBuffer
 from amqp_broker.session.connection import Connection
+from amqp_broker.session.handshake import GREETING, RUNNING
 from amqp_broker.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ _log = logging.getLogger(__name__)
 RECEIVE: Final = 524288
 # Where a large message may start, no more than its beginning is read: the rest goes where it will stay.
 BEGINNING: Final = 4096
+# Why a connection was closed that was none for the log, but for whoever debugs: a health check, a scan of ports.
+NOTHING_SENT: Final = "it sent nothing"
+# Of who is not let in yet no more is read at once: it is what may have to be kept until there is time for it.
+STRANGERS: Final = 16384
 # Output of larger pieces than this on average is handed on piece by piece, so that it is not copied once more.
 JOIN: Final = 16384
 
@@ -32,12 +37,15 @@ JOIN: Final = 16384
 _BUFFER: Final = bytearray(RECEIVE)
 _OCTETS: Final = memoryview(_BUFFER)
 _FIRST_OCTETS: Final = _OCTETS[:BEGINNING]
+_STRANGERS_OCTETS: Final = _OCTETS[:STRANGERS]
 
 
 class Client(asyncio.BufferedProtocol):
     """finished_at: when the session ended and only output is left; None while it lives.
 
     adding: what came last made more wait for the disk. origin: where it comes from, if its socket does not tell.
+    reading: its socket is read; else it is behind, as its last turn was not long enough for all that came, or held back
+    until there is room for what it sends.
     """
 
     __slots__ = (
@@ -48,8 +56,10 @@ class Client(asyncio.BufferedProtocol):
         "_room",
         "_server",
         "adding",
+        "behind",
         "connection",
         "finished_at",
+        "held_back",
         "origin",
         "reading",
         "transport",
@@ -66,6 +76,8 @@ class Client(asyncio.BufferedProtocol):
         self._body = BodyBuffer(server.blocks)
         self._room: memoryview | None = None
         self.reading = True
+        self.behind = False
+        self.held_back = False
         self.adding = False
         self.finished_at: float | None = None
         self.origin = origin
@@ -96,10 +108,29 @@ class Client(asyncio.BufferedProtocol):
                 return _OCTETS[:due] if self._room is None else self._room
         elif reader.large_before:
             return _FIRST_OCTETS
+        elif self.connection.phase < RUNNING:
+            return _STRANGERS_OCTETS
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
         """Run a turn on what arrived. Next step: `Connection.receive`."""
+        self._run_turn(nbytes)
+        if nbytes == RECEIVE:
+            # There is more. The event loop would read it at once, up to 32 times, before it looks at anybody else.
+            self.fall_behind(sent_more=True)
+
+    def catch_up(self) -> None:
+        """Run a turn on what was left by the one before, unless there is a reason to wait."""
+        self.behind = False
+        if self.held_back or self.transport.is_closing():
+            return
+        if self.connection.reader.unhandled:
+            self._room = None
+            self._run_turn(0)
+        if not self.behind and not self.held_back:
+            self._read_again()
+
+    def _run_turn(self, nbytes: int) -> None:
         connection = self.connection
         store = self._commits.store
         pending = store.pending_bytes
@@ -128,7 +159,8 @@ class Client(asyncio.BufferedProtocol):
         self._commits.moved += nbytes
         self._commits.finish_turn()
         self._server.wakefulness.turn_run(now)
-        if connection.paused or (self.adding and self._commits.crowded) or self.backed_up:
+        crowded = self.adding and self._commits.crowded
+        if connection.paused or crowded or self.backed_up or self.is_judged:
             self.stop_reading()
 
     def eof_received(self) -> bool:
@@ -140,7 +172,8 @@ class Client(asyncio.BufferedProtocol):
         connection = self.connection
         self._commits.timer.begin_turn()
         if not connection.finished and connection.close_reason is None:
-            connection.close_reason = "client unexpectedly closed TCP connection"
+            unheard = connection.phase == GREETING and not connection.greeting
+            connection.close_reason = NOTHING_SENT if unheard else "client unexpectedly closed TCP connection"
         try:
             connection.lost()
         finally:
@@ -156,6 +189,17 @@ class Client(asyncio.BufferedProtocol):
         self.flush()
         self._commits.finish_turn()
         self._commits.release_held_back()
+
+    def greeted(self) -> None:
+        """It is more than a look whether anybody listens."""
+        tls = self.transport.get_extra_info("ssl_object")
+        how = "" if tls is None else f" ({tls.version()}, {tls.cipher()[0]})"
+        _log.info("accepted connection %s%s", self.connection.name, how)
+
+    @property
+    def is_judged(self) -> bool:
+        """What it asked for is not known to be allowed: the rest can wait where it is."""
+        return self.connection.question is not None and self.connection.phase == RUNNING
 
     @property
     def backed_up(self) -> bool:
@@ -187,19 +231,45 @@ class Client(asyncio.BufferedProtocol):
         if connection.finished and not output:
             self.transport.close()
 
+    def fall_behind(self, *, sent_more: bool = False) -> None:
+        """The turn had no time for all that came: read no more until it is handled. Next step: `catch_up`.
+
+        sent_more: what came was handled, but there is more in the socket.
+        """
+        if self.behind or self.transport.is_closing():
+            return
+        if not self.connection.reader.unhandled and not sent_more:
+            return
+        self._read_no_more()
+        if not self.held_back:
+            self.behind = True
+            self._server.behind.add(self)
+
     def stop_reading(self) -> None:
         """No more octets from this client until `go_on`."""
-        if self.reading and not self.transport.is_closing():
-            self.reading = False
+        if not self.held_back and not self.transport.is_closing():
+            self._read_no_more()
+            self.held_back = True
             self.connection.unread = True
-            self.transport.pause_reading()
             self._commits.held_back.append(self)
 
     def go_on(self) -> None:
-        if not self.reading and not self.transport.is_closing():
-            self.reading = True
+        if self.held_back and not self.transport.is_closing():
+            self.held_back = False
             self.connection.unread = False
             self.connection.last_received = self._clock.monotonic()
+            self.fall_behind()
+            if not self.behind:
+                self._read_again()
+
+    def _read_no_more(self) -> None:
+        if self.reading:
+            self.reading = False
+            self.transport.pause_reading()
+
+    def _read_again(self) -> None:
+        if not self.reading and not self.transport.is_closing():
+            self.reading = True
             self.transport.resume_reading()
 
 

@@ -104,6 +104,8 @@ class Commits:
             client = self.clients.get(connection)
             if client is not None:
                 client.flush()
+        if self.turn.behind:
+            self._let_fall_behind()
         if self._under_way is None and not self.store.empty:
             if self.store.urgent or self._closing:
                 self._commit()
@@ -117,6 +119,14 @@ class Commits:
             # Room that was made by writing was filled at once; the others come first.
             self._follow_soon()
 
+    def _let_fall_behind(self) -> None:
+        behind = self.turn.behind
+        self.turn.behind = []
+        for connection in behind:
+            client = self.clients.get(connection)
+            if client is not None:
+                client.fall_behind()
+
     def release_held_back(self) -> None:
         """Read again from those for whom neither an alarm nor the disk is a reason not to."""
         if not self.held_back:
@@ -125,7 +135,8 @@ class Commits:
         waiting = self.held_back
         self.held_back = []
         for client in waiting:
-            blocked = client.connection.paused or client.backed_up or (crowded and client.adding)
+            blocked = client.connection.paused or client.backed_up or client.is_judged
+            blocked = blocked or (crowded and client.adding)
             if blocked and not client.connection.finished:
                 self.held_back.append(client)
             else:

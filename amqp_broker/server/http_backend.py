@@ -1,25 +1,29 @@
-"""The service that is asked about logins over HTTP, as RabbitMQ's plugin rabbitmq_auth_backend_http asks it.
+"""The service that is asked over HTTP who may do what, as RabbitMQ's plugin rabbitmq_auth_backend_http asks it.
 
-It is asked at `user_path` whether user and password are right, and at `vhost_path` whether the user may open a
-virtual host; it answers "allow" or "deny", and what stands behind that is not looked at. Requests are made in threads,
-of which there are few; what many ask at once is asked once.
+It is asked whether user and password are right, whether the user may open a virtual host, and what the user may do
+there with queues, exchanges and routing keys. It answers "allow", for a user perhaps with tags behind, or "deny"; what
+stands behind that is not looked at. Requests are made in threads, of which there are few; what many ask at once is
+asked once, and what it allowed counts for a while.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from amqp_broker.server.verified import Verified
+from amqp_broker.server.login_delays import line_of
+from amqp_broker.server.verdicts import AllowedRights, Answers
+from amqp_broker.server.verified import Digests
 from amqp_broker.server.workers import Crowded, Job, Workers
+from amqp_broker.session import judged
+from amqp_broker.session.judged import Claim, Judge, JudgedRights, Judgement
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection
-
     from amqp_broker.config.auth import Http
-    from amqp_broker.server.clock import ServerClock
+    from amqp_broker.server.clock import Cancellable, ServerClock
+    from amqp_broker.server.http_request import Line
     from amqp_broker.session.handshake import Login, Opening, Question
 
 _log = logging.getLogger(__name__)
@@ -27,154 +31,241 @@ _log = logging.getLogger(__name__)
 # Requests at a time, and in line behind them.
 AT_A_TIME: Final = 8
 MOST_WAITING: Final = 1024
-# Of an answer, octets: it is one word, and perhaps tags or a reason.
-LONGEST_ANSWER: Final = 65536
+# How long "deny" counts for a right, seconds: a client that tries again and again is not passed on each time.
+REFUSED_FOR: Final = 1.0
+# Between two lines of the log about a service that does not answer, seconds.
+COMPLAIN_AGAIN: Final = 10.0
 
-_ANSWERS: Final = {"allow": True, "deny": False}
 
-# None: the service could not be asked, or said something else than yes or no, and the log says so.
-Answer: TypeAlias = bool | None
+class Answer:
+    """allowed: None if the service could not be asked or said something else, which is in the log. tags: a user's."""
+
+    __slots__ = ("allowed", "tags")
+
+    def __init__(self, allowed: bool | None, tags: str = "") -> None:
+        self.allowed = allowed
+        self.tags = tags.split()
+
+
+NO_ANSWER: Final = Answer(None)
+DENIED: Final = Answer(False)  # noqa: FBT003  what it said
+
+_VERDICTS: Final = {True: judged.ALLOWED, False: judged.DENIED, None: judged.NO_ANSWER}
+
 Told: TypeAlias = Callable[[Answer], None]
 
 
-class NoAnswer(Exception):
-    """The service could not be asked, or said something else than yes or no."""
-
-
-class HttpBackend:
-    """in_turn: runs something about a question in a turn of its own.
+class HttpBackend(Judge):
+    """in_turn: runs something about a question in a turn of its own. ended: see `AllowedRights`.
 
     Whoever asks is told: at once if the answer is known, else in such a turn if the question is still wanted.
     """
 
     def __init__(
-        self, options: Http, clock: ServerClock, in_turn: Callable[[Question, Callable[[], None]], None]
+        self,
+        options: Http,
+        clock: ServerClock,
+        in_turn: Callable[[Question, Callable[[], None]], None],
+        ended: Callable[[Iterable[str]], None],
     ) -> None:
         self._options = options
-        self._clock = clock
+        self.clock = clock
         self._in_turn = in_turn
-        self._allowed = Verified(options.cache)
+        self._key = Digests().key
+        self._allowed = Answers(options.cache)
+        self._denied = Answers(options.cache if options.cache_refusals else 0)
+        self._allowed_rights = AllowedRights(options.cache_rights, clock, ended)
+        self._denied_rights = Answers(options.cache_rights if options.cache_refusals else REFUSED_FOR)
         self._workers = Workers("http", AT_A_TIME, MOST_WAITING)
         self._requests: dict[bytes, _Request] = {}
-
-    @property
-    def asks_vhost(self) -> bool:
-        return self._options.vhost_path != ""
+        self._line: Line | None = None
+        self._complained = -COMPLAIN_AGAIN
+        self._unsaid = 0
 
     def ask_user(self, login: Login, told: Told) -> None:
-        """Whether this is the user's password."""
-        values = {"username": _octets(login.name), "password": login.password or b""}
+        """Whether this is the user's password, or for one with a certificate whether there is such a user."""
+        values = {"username": _octets(login.name)}
+        if login.password is not None:
+            values["password"] = login.password
         self._ask(self._options.user_path, values, login, told)
 
     def ask_vhost(self, opening: Opening, told: Told) -> None:
         """Whether the user may open the virtual host."""
         values = {
-            "username": _octets(opening.user.name),
+            "username": _octets(opening.rights.name),
             "vhost": _octets(opening.vhost.name),
             "ip": _octets(opening.address),
-            "tags": _octets(" ".join(opening.user.tags)),
+            "tags": _octets(" ".join(opening.rights.tags)),
         }
         self._ask(self._options.vhost_path, values, opening, told)
 
+    def verdict(self, rights: JudgedRights, claim: Claim) -> int:
+        key = self._key_of(*self._question(rights, claim))
+        if self._allowed_rights.holds(key):
+            return judged.ALLOWED
+        denied = self._denied_rights.find(key, self.clock.monotonic())
+        return judged.NOT_KNOWN if denied is None else judged.DENIED
+
+    def judge(self, judgement: Judgement) -> None:
+        claim = judgement.claim
+        url, values = self._question(judgement.rights, claim)
+        self._request(url, values, judgement, partial(self._judged, judgement), claim.vhost)
+
     def close(self) -> None:
         self._workers.close()
+        self._allowed_rights.close()
+        if self._line is not None:
+            self._line.hang_up()
+
+    def _judged(self, judgement: Judgement, answer: Answer) -> None:
+        judgement.decide(_VERDICTS[answer.allowed], self.clock.monotonic())
+
+    def _question(self, rights: JudgedRights, claim: Claim) -> tuple[str, dict[str, bytes]]:
+        values = {
+            "username": _octets(rights.name),
+            "vhost": _octets(claim.vhost),
+            "resource": claim.kind.encode(),
+            "name": _octets(claim.name),
+            "permission": judged.RIGHT_NAMES[claim.right].encode(),
+            "tags": _octets(" ".join(rights.tags)),
+        }
+        if claim.kind != judged.TOPIC:
+            return self._options.resource_path, values
+        values["routing_key"] = _octets(claim.routing_key)
+        values["variable_map.username"] = values["username"]
+        values["variable_map.vhost"] = values["vhost"]
+        return self._options.topic_path, values
+
+    def _key_of(self, url: str, values: dict[str, bytes]) -> bytes:
+        return self._key(url.encode(), *values.values())
+
+    # -- requests
 
     def _ask(self, url: str, values: dict[str, bytes], question: Question, told: Told) -> None:
+        """As far as it is known at once, the answer."""
+        key, now = self._key_of(url, values), self.clock.monotonic()
+        tags = self._allowed.find(key, now)
+        if tags is not None:
+            told(Answer(True, tags))  # noqa: FBT003
+        elif self._denied.find(key, now) is not None:
+            told(DENIED)
+        else:
+            self._request(url, values, question, told)
+
+    def _request(
+        self, url: str, values: dict[str, bytes], question: Question, told: Told, vhost: str | None = None
+    ) -> None:
+        """vhost: where a right is asked for; None for what is asked about a login."""
         from urllib.parse import urlencode
 
-        key = self._allowed.key(url.encode(), *values.values())
-        allowed = self._options.cache > 0 and self._allowed.holds(key, self._clock.monotonic())
-        if allowed:
-            told(allowed)
-            return
+        key = self._key_of(url, values)
         request = self._requests.get(key)
         if request is not None:
             request.askers.append((question, told))
             return
-        request = _Request(self, url, urlencode(values), key)
+        request = _Request(self, url, urlencode(values), key, vhost)
         # Before it is in line: who makes room there passes over what nobody waits for.
         request.askers.append((question, told))
-        if self._workers.take_nowait(request, question.address):
+        if self._workers.take_nowait(request, line_of(question.address)):
             self._requests[key] = request
+            request.patience = self.clock.call_later(self._options.timeout, self._out_of_time, request)
         else:
-            told(None)
+            self._complain("too many questions wait")
+            told(NO_ANSWER)
+
+    def fetch(self, url: str, form: str) -> Answer:
+        """Ask, and wait for the answer, in a thread. Raises NoAnswer."""
+        from amqp_broker.server.http_request import NoAnswer
+
+        if self._line is None:
+            from amqp_broker.server.http_request import Line
+
+            self._line = Line(self._options.method, self._options.timeout, self.clock)
+        word, _, more = self._line.ask(url, form).strip().partition(" ")
+        if word.lower() == "allow":
+            return Answer(True, more)  # noqa: FBT003
+        if word.lower() == "deny":
+            return DENIED
+        raise NoAnswer(f"{url}: neither allow nor deny")
 
     def finish(self, request: _Request, answer: Answer) -> None:
+        """An answer came, or none will."""
         self.forget(request)
-        if answer and self._options.cache:
-            self._allowed.remember(request.key, self._clock.monotonic())
-        for question, told in request.askers:
+        if answer.allowed is not None:
+            self._remember(request, answer)
+        askers, request.askers = request.askers, []
+        for question, told in askers:
             if question.wanted:
                 self._in_turn(question, partial(told, answer))
 
+    def failed(self, request: _Request, error: BaseException) -> None:
+        self._complain("too many questions wait" if isinstance(error, Crowded) else str(error) or repr(error))
+        self.finish(request, NO_ANSWER)
+
     def forget(self, request: _Request) -> None:
-        """It is not under way any more."""
-        self._requests.pop(request.key, None)
+        """Nobody waits for it any more."""
+        if request.patience is not None:
+            request.patience.cancel()
+        if self._requests.get(request.key) is request:
+            del self._requests[request.key]
 
-    def fetch(self, url: str, form: str) -> bool:
-        """Ask, and wait for the answer. Raises NoAnswer."""
-        import http.client
+    def _out_of_time(self, request: _Request) -> None:
+        """It was in line for too long, or its thread hangs in something that has no time limit."""
+        self._complain(f"{request.url}: no answer within {self._options.timeout:g} s")
+        self.finish(request, NO_ANSWER)
 
-        try:
-            status, text = self._exchange(url, form)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NoAnswer(f"{url}: {str(error) or type(error).__name__}") from None
-        answer = _ANSWERS.get(text.strip().lower().partition(" ")[0])
-        if status not in (200, 201):
-            raise NoAnswer(f"{url}: status {status}")
-        if answer is None:
-            raise NoAnswer(f"{url}: neither allow nor deny")
-        return answer
+    def _remember(self, request: _Request, answer: Answer) -> None:
+        now = self.clock.monotonic()
+        if request.vhost is None:
+            (self._allowed if answer.allowed else self._denied).remember(
+                request.key, " ".join(answer.tags), now
+            )
+        elif answer.allowed:
+            self._allowed_rights.remember(request.key, request.vhost)
+        else:
+            self._denied_rights.remember(request.key, "", now)
 
-    def _exchange(self, url: str, form: str) -> tuple[int, str]:
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(url)
-        connection = self._connection(parts.scheme, parts.hostname or "", parts.port)
-        path = parts.path or "/"
-        try:
-            if self._options.method == "get":
-                connection.request("GET", f"{path}?{form}")
-            else:
-                headers = {"Content-Type": "application/x-www-form-urlencoded"}
-                connection.request("POST", path, form, headers)
-            response = connection.getresponse()
-            return response.status, response.read(LONGEST_ANSWER).decode("utf-8", "replace")
-        finally:
-            connection.close()
-
-    def _connection(self, scheme: str, host: str, port: int | None) -> HTTPConnection:
-        from http.client import HTTPConnection, HTTPSConnection
-
-        kind = HTTPSConnection if scheme == "https" else HTTPConnection
-        return kind(host, port, timeout=self._options.timeout)
+    def _complain(self, problem: str) -> None:
+        now = self.clock.monotonic()
+        if now - self._complained < COMPLAIN_AGAIN:
+            self._unsaid += 1
+            return
+        more = f" (and {self._unsaid} times more since the last such line)" if self._unsaid else ""
+        _log.error("no answer of the HTTP backend: %s%s", problem, more)
+        self._complained, self._unsaid = now, 0
 
 
 class _Request(Job):
-    """askers: the questions that the answer is for, and who is told."""
+    """askers: the questions that the answer is for, and who is told; none once it is too late.
 
-    def __init__(self, backend: HttpBackend, url: str, form: str, key: bytes) -> None:
+    vhost: see `HttpBackend._request`. patience: ends it when its time is over.
+    """
+
+    def __init__(self, backend: HttpBackend, url: str, form: str, key: bytes, vhost: str | None) -> None:
+        self.url = url
         self.key = key
+        self.vhost = vhost
         self.askers: list[tuple[Question, Told]] = []
+        self.patience: Cancellable | None = None
         self._backend = backend
-        self._url = url
         self._form = form
-        self._answer = False
+        self._answer = NO_ANSWER
 
     @property
     def wanted(self) -> bool:
         return any(question.wanted for question, _ in self.askers)
 
     def work(self) -> None:
-        self._answer = self._backend.fetch(self._url, self._form)
+        self._answer = self._backend.fetch(self.url, self._form)
 
     def done(self, error: BaseException | None) -> None:
+        if not self.askers:
+            # It was too late before, which has been said.
+            return
         if error is None:
             self._backend.finish(self, self._answer)
-            return
-        if not isinstance(error, Crowded):
-            _log.error("no answer of the HTTP backend: %s", str(error) or repr(error))
-        self._backend.finish(self, None)
+        else:
+            self._backend.failed(self, error)
 
     def passed_over(self) -> None:
         self._backend.forget(self)

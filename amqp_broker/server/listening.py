@@ -22,6 +22,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from amqp_broker.config import Address, Config
+from amqp_broker.server.address_limits import AddressLimits
 from amqp_broker.server.clock import ServerClock
 from amqp_broker.server.tls import Certificates, handshake_fault
 from amqp_broker.server.unix_socket import UnixSocket
@@ -43,18 +44,29 @@ _local_numbers: Final = itertools.count(1)
 
 
 class Origin:
-    """name: both ends of a connection. from_loopback: its peer is on this machine. is_tcp: or else a Unix socket."""
+    """name: both ends of a connection. from_loopback: its peer is on this machine. is_tcp: or else a Unix socket.
 
-    __slots__ = ("from_loopback", "is_tcp", "name")
+    host: the peer's address, "" for a Unix socket. since: when it was accepted, for who has been seen in; else None.
+    taken: there is a client for it now.
+    """
 
-    def __init__(self, peer: str, here: str, *, from_loopback: bool, is_tcp: bool = True) -> None:
-        self.name = f"{peer} -> {here}"
+    __slots__ = ("from_loopback", "host", "is_tcp", "name", "since", "taken")
+
+    def __init__(self, peer: object, here: object, *, from_loopback: bool, is_tcp: bool = True) -> None:
+        self.name = f"{address_text(peer)} -> {address_text(here)}"
+        self.host = host_of(peer)
         self.from_loopback = from_loopback
         self.is_tcp = is_tcp
+        self.since: float | None = None
+        self.taken = False
 
 
 class Refused(Exception):
-    """A connection does not get as far as AMQP; the text is for the log."""
+    """A connection does not get as far as AMQP; the text is for the log, which "" does not trouble."""
+
+
+class NeverBegun(Refused):
+    """It was closed before anything came: somebody looked whether anybody listens."""
 
 
 class Door:
@@ -70,7 +82,7 @@ class Listening:
 
     new_client: makes the protocol for a connection; origin: where it comes from, if the socket does not tell;
     secure: whether it is one with TLS.
-    has_room: whether one more connection may stay that has this file descriptor.
+    has_room: whether one more connection may stay that has this file descriptor. limits: on those of one address.
     addresses: where it listens. arriving: connections that are not handed over yet.
     """
 
@@ -80,6 +92,7 @@ class Listening:
         clock: ServerClock,
         new_client: Callable[..., asyncio.BaseProtocol],
         has_room: Callable[[int], bool],
+        limits: AddressLimits,
     ) -> None:
         self.addresses: list[str] = []
         self.arriving = 0
@@ -89,6 +102,7 @@ class Listening:
         self.clock = clock
         self._new_client = new_client
         self._has_room = has_room
+        self._limits = limits
         self._certificates: Certificates | None = None
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
@@ -187,40 +201,63 @@ class Listening:
             # It is gone again, on systems that then do not know where it was.
             connection.close()
             return
-        name, fault = f"{address_text(peer)} -> {address_text(here)}", ""
+        name, fault, level = f"{address_text(peer)} -> {address_text(here)}", "", logging.WARNING
+        since = self.clock.monotonic()
+        origin: Origin | None = None
         self.arriving += 1
         with anyio.CancelScope() as scope:
             patience = self.clock.call_later(self._patience, scope.cancel)
             try:
-                await self._hand_over(connection, (peer, here), secure)
+                origin = await self._let_in(connection, (peer, here), since)
+                await self._hand_over(connection, origin, secure)
             except Refused as refusal:
                 fault = str(refusal)
+                level = logging.DEBUG if isinstance(refusal, NeverBegun) else level
             except Exception:
                 _log.exception("%s: internal error", name)
                 connection.close()
             finally:
                 patience.cancel()
                 self.arriving -= 1
+                if origin is not None and not origin.taken:
+                    self._limits.leave(origin.host)
         if scope.cancelled_caught:
             fault = "handshake timeout"
         if fault:
-            _log.warning("closed connection %s: %s", name, fault)
+            _log.log(level, "closed connection %s: %s", name, fault)
 
-    async def _hand_over(self, connection: socket.socket, ends: tuple[object, object], secure: bool) -> None:
-        """Raises Refused, with the connection closed."""
+    async def _let_in(self, connection: socket.socket, ends: tuple[object, object], since: float) -> Origin:
+        """Find out where a connection comes from, and whether its address may have one more.
+
+        Raises Refused, with the connection closed.
+        """
         try:
             said = await _proxy_header(connection) if self._options.proxy_protocol else None
+            origin = _origin(ends, said)
+            if not self._limits.enter(origin.host, self.clock.monotonic()):
+                raise Refused
         except BaseException:
             connection.close()
             raise
-        factory = partial(self._new_client, origin=_origin(ends, said), secure=secure)
+        origin.since = since
+        return origin
+
+    async def _hand_over(self, connection: socket.socket, origin: Origin, secure: bool) -> None:
+        """Raises Refused, with the connection closed."""
+        factory = partial(self._new_client, origin=origin, secure=secure)
         tls: dict[str, Any] = {}
         if self._certificates is not None and secure:
             tls = {"ssl": self._certificates.context, "ssl_handshake_timeout": NEVER}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(factory, connection, **tls)
+        except ConnectionError as error:
+            # Who does not like the handshake says so by an alert.
+            raise NeverBegun(_fault(error, secure)) from None
         except OSError as error:
             raise Refused(_fault(error, secure)) from None
+        except UnicodeDecodeError:
+            # The standard library reads all names in a certificate, and gives up on one of no known encoding.
+            raise Refused("TLS handshake failed: its certificate cannot be read") from None
 
 
 def origin_of(transport: asyncio.BaseTransport) -> Origin | None:
@@ -239,16 +276,23 @@ def address_text(address: object) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_of(address: object) -> str:
+    """An address without its port; "" for what has none."""
+    return str(address[0]) if isinstance(address, tuple) else ""
+
+
 def is_loopback(address: object) -> bool:
-    host = address[0] if isinstance(address, tuple) else ""
+    host = host_of(address)
     return host == "::1" or host.startswith(("127.", "::ffff:127."))
 
 
 async def _proxy_header(connection: socket.socket) -> Ends | None:
-    from amqp_broker.server.proxy import MalformedHeader, read_header
+    from amqp_broker.server.proxy import MalformedHeader, NoHeader, read_header
 
     try:
         return await read_header(connection)
+    except NoHeader as error:
+        raise NeverBegun(str(error)) from None
     except MalformedHeader as error:
         raise Refused(str(error)) from None
     except OSError as error:
@@ -262,7 +306,7 @@ def _origin(ends: tuple[object, object], said: Ends | None) -> Origin:
     """
     from_loopback = is_loopback(ends[0]) and (said is None or is_loopback(said[0]))
     peer, here = said or ends
-    return Origin(address_text(peer), address_text(here), from_loopback=from_loopback)
+    return Origin(peer, here, from_loopback=from_loopback)
 
 
 def _local_origin(raw: Any, path: str) -> Origin:

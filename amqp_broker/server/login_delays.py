@@ -117,6 +117,11 @@ class LoginDelays:
         return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16, key=self._secret).digest()
 
 
+def line_of(address: str) -> str:
+    """In whose line a login waits: that of all that counts as one address."""
+    return network_of(address).hex()
+
+
 def network_of(address: str) -> bytes:
     """What counts as one address: an IPv4 address, or the 64 bits of an IPv6 address that its owner did not choose."""
     if ":" in address:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
 from amqp_broker import build_info
 from amqp_broker.config import Config
-from amqp_broker.server.logs import set_up_logging
+from amqp_broker.server.logs import log_unraisable, set_up_logging
 from amqp_broker.server.server import Server
 from amqp_broker.store.errors import StoreError
 
@@ -27,6 +28,7 @@ def run(config: Config, notes: Sequence[str] = ()) -> int:
     Raises StoreError, OSError, ConfigError or InvalidDefinitions for what of the configuration cannot be used.
     """
     set_up_logging(config.log)
+    sys.unraisablehook = log_unraisable
     for note in notes:
         _log.info("%s", note)
     return anyio.run(_serve, config, backend_options={"use_uvloop": _has_uvloop()})

@@ -36,6 +36,10 @@ class MalformedHeader(Exception):
     """The connection does not begin with a header that can be understood."""
 
 
+class NoHeader(MalformedHeader):
+    """It was closed before anything came."""
+
+
 async def read_header(connection: socket.socket) -> Ends | None:
     """The client's end and the one it connected to; None where the header says that those of the socket count.
 
@@ -89,7 +93,12 @@ async def _start(connection: socket.socket) -> bytes:
     """The first octets, as many as a signature has; anything else is found out by its first octet that differs."""
     start = b""
     while len(start) < len(SIGNATURE):
-        start += await _some(connection, len(SIGNATURE) - len(start))
+        try:
+            start += await _some(connection, len(SIGNATURE) - len(start))
+        except MalformedHeader:
+            if start:
+                raise
+            raise NoHeader("it sent nothing") from None
         if not (SIGNATURE.startswith(start) or start[: len(PREFIX)] == PREFIX[: len(start)]):
             raise MalformedHeader("no PROXY header")
     return start

@@ -18,13 +18,16 @@ import anyio
 from amqp_broker.broker.broker import Broker, Recovered
 from amqp_broker.config import Config
 from amqp_broker.definitions import InvalidDefinitions
+from amqp_broker.server.address_limits import AddressLimits
 from amqp_broker.server.admission import Admission, raise_descriptor_limit
 from amqp_broker.server.alarms import Watch
 from amqp_broker.server.authentication import Authentication
+from amqp_broker.server.behind import Behind
 from amqp_broker.server.blocks import Blocks
-from amqp_broker.server.client import Client, TlsClient
+from amqp_broker.server.client import NOTHING_SENT, Client, TlsClient
 from amqp_broker.server.clock import ServerClock, SystemClock
 from amqp_broker.server.commits import Commits
+from amqp_broker.server.control import Control
 from amqp_broker.server.definitions import load_definitions, log_loaded, log_refused
 from amqp_broker.server.garbage import Garbage
 from amqp_broker.server.listening import Listening, Origin, origin_of
@@ -68,18 +71,27 @@ class Server:
         self.store = JournalStore(self._directory.reader, self._spill)
         self.broker = Broker(self.store)
         self._settings = session_settings(config)
+        self._settings.clock = self.clock.monotonic
         self._turn = Turn()
         self._commits = Commits(self.store, self._carrier, self._turn, self.broker, config.limits, self.clock)
         self._authentication = Authentication(self.broker, self._commits, config, self.clock)
         self._settings.authenticator = self._authentication
-        self._listening = Listening(config, self.clock, self._new_client, self._has_room)
+        limits = config.limits
+        self._address_limits = AddressLimits(
+            limits.connections_per_address, limits.connection_rate_per_address
+        )
+        self._listening = Listening(
+            config, self.clock, self._new_client, self._has_room, self._address_limits
+        )
         self._stopping = anyio.Event()
         self._garbage = Garbage()
         self.blocks = Blocks()
+        self.behind = Behind()
         self.wakefulness = Wakefulness(config.listeners.busy_wait / 1_000_000, self.clock)
         self._admission = Admission(config.limits.connection_max)
         self._spill_failure = ""
         self._ended_in_order = False
+        self._control = Control(self, self._commits)
         self._watch = Watch(
             self._directory.path, config.limits, self.blocks.give_up_all, self._directory.reader.reusable
         )
@@ -155,6 +167,7 @@ class Server:
         raise_descriptor_limit()
         asyncio.get_running_loop().set_exception_handler(self._failed_callback)
         await self._listening.listen()
+        self._control.open()
 
     async def run(self) -> None:
         """Serve until `stop`, then close the connections, commit what is pending, and return."""
@@ -164,8 +177,10 @@ class Server:
             async with anyio.create_task_group() as serving:
                 serving.start_soon(self._keep_time)
                 serving.start_soon(self._listening.run)
+                serving.start_soon(self._control.run)
                 await self._stopping.wait()
                 serving.cancel_scope.cancel()
+            self._control.close()
             self._listening.close()
             await self._close_clients()
             self._commits.close()
@@ -178,6 +193,7 @@ class Server:
         """Release the addresses and the data directory."""
         self._garbage.give_back()
         self._authentication.close()
+        self._control.close()
         self._listening.close()
         try:
             await self._carrier.close()
@@ -205,15 +221,19 @@ class Server:
         now = self.clock.monotonic()
         if not self._admission.admits(len(self._commits.clients), raw.fileno(), now):
             return None
+        if origin.since is None and origin.host and not self._address_limits.enter(origin.host, now):
+            return None
+        origin.taken = True
+        client.origin = origin
         self._tune_socket(raw, origin)
         name = origin.name
         connection = Connection(self.broker, self._settings, self._turn, name, origin.from_loopback, now)
+        if origin.since is not None:
+            # What came before AMQP was part of the handshake.
+            connection.deadline = origin.since + self._settings.handshake_timeout
         tls = transport.get_extra_info("ssl_object")
-        if tls is None:
-            _log.info("accepted connection %s", name)
-        else:
+        if tls is not None:
             connection.peer_names = peer_names(tls.getpeercert())
-            _log.info("accepted connection %s (%s, %s)", name, tls.version(), tls.cipher()[0])
         self._commits.clients[connection] = client
         return connection
 
@@ -231,8 +251,12 @@ class Server:
         """A client's socket is closed."""
         connection = client.connection
         self._commits.forget(connection)
+        if client.origin is not None and client.origin.host:
+            self._address_limits.leave(client.origin.host)
         self._garbage.connection_closed()
-        if connection.close_reason is not None:
+        if connection.close_reason is NOTHING_SENT:
+            _log.debug("closed connection %s: %s", connection.name, connection.close_reason)
+        elif connection.close_reason is not None:
             _log.warning("closed connection %s: %s", connection.name, connection.close_reason)
         else:
             _log.info("closed connection %s", connection.name)
@@ -246,6 +270,9 @@ class Server:
             self._admission.none_left(error, self.clock.monotonic())
         elif isinstance(error, MemoryError):
             _log.error("no memory: %s", context["message"])
+        elif isinstance(error, UnicodeDecodeError) and context["message"].startswith("SSL handshake failed"):
+            # Of a client's certificate. Who saw it in says so.
+            return
         else:
             _log.error("%s", context["message"], exc_info=error)
 

@@ -67,7 +67,10 @@ def session_settings(config: Config) -> SessionSettings:
 
 
 def add_default_user(broker: Broker, config: Config) -> None:
+    """Before `Broker.recover`, which knows what of it was removed for good."""
     auth = config.auth
+    name, place = auth.default_user, auth.default_vhost
+    broker.configured = {("vhost", place), ("user", name), ("permission", name, place)}
     vhost = broker.add_vhost(auth.default_vhost)
     user = User(auth.default_user, hash_password(auth.default_pass), list(auth.default_user_tags))
     permissions = auth.default_permissions

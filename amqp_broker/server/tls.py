@@ -34,6 +34,7 @@ _HANDSHAKE_FAULTS: Final = {
     "UNSUPPORTED_PROTOCOL": "it knows no version of TLS that is accepted",
     "NO_SHARED_CIPHER": "it knows no cipher suite that is accepted",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it showed no certificate",
+    "CALLBACK_FAILED": "it asks for a server name that is none",
 }
 
 # The types of attributes in names, as RabbitMQ abbreviates them; it writes the others as object identifiers.

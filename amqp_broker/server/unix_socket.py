@@ -18,14 +18,14 @@ UMASK: Final = 0o117
 
 
 class UnixSocket:
-    """A listening socket and its file. Raises OSError with what is wrong."""
+    """A listening socket and its file. umask: see UMASK. Raises OSError with what is wrong."""
 
-    def __init__(self, path: str, backlog: int) -> None:
+    def __init__(self, path: str, backlog: int, umask: int = UMASK) -> None:
         _remove_stale(path)
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            before = os.umask(UMASK)
+            before = os.umask(umask)
             try:
                 self.socket.bind(path)
             finally:

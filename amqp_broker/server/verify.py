@@ -31,6 +31,7 @@ _POLICY: Final[_Fields] = {
 }
 _RIGHTS: Final[_Fields] = {"user": _TEXT, "vhost": _TEXT, "write": _TEXT, "read": _TEXT}
 _FIELDS: Final[dict[str, _Fields]] = {
+    "dismissal": {"of": (list,)},
     "vhost": {"vhost": _TEXT, "description": _TEXT, "tags": (list,), "default_queue_type": _TEXT, "other": (dict,)},
     "user": {"name": _TEXT, "algorithm": _TEXT, "password": (bytes,), "tags": (list,), "limits": (dict,)},
     "permission": {**_RIGHTS, "configure": _TEXT},
@@ -152,6 +153,8 @@ def _name(definition: Definition) -> str:
         name = f"binding of '{value.get('destination')}' to '{value.get('source')}'"
     elif "permission" in kind:
         name = f"{kind.replace('_', ' ')} of '{value.get('user')}'"
+    elif kind == "dismissal":
+        return f"dismissal of {value.get('of')}"
     elif kind == "vhost":
         return f"virtual host '{value.get('vhost')}'"
     else:

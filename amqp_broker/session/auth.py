@@ -16,6 +16,7 @@ from mypy_extensions import mypyc_attr
 from amqp_broker.content.table import TableError, read_entries
 
 if TYPE_CHECKING:
+    from amqp_broker.session.connection import Connection
     from amqp_broker.session.handshake import Login, Opening
 
 EXTERNAL: Final = "EXTERNAL"
@@ -40,6 +41,10 @@ class Authenticator(ABC):
     """
 
     __slots__ = ()
+
+    def greeted(self, connection: Connection) -> None:
+        """A client has sent its first octets. Many never do: who looks whether anybody listens."""
+        return
 
     @abstractmethod
     def log_in(self, login: Login) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from pamqp import commands
 from pamqp.base import Frame as Method
 
-from amqp_broker.broker.access import User
+from amqp_broker.broker.access import Rights, User
 from amqp_broker.broker.consumer import Consumer
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.ports import CommitWaiter, Store
@@ -24,7 +24,10 @@ from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.errors import command_invalid, not_found, precondition_failed
 from amqp_broker.session import delivery, publishing, topology
+from amqp_broker.session.channel_zero import replies_released
 from amqp_broker.session.consumer import ChannelConsumer
+from amqp_broker.session.handshake import RUNNING
+from amqp_broker.session.judged import Undecided, ask_about_method
 from amqp_broker.session.transaction import Transaction
 from amqp_broker.wire.methods import FRAME_HEAD, decode_method, method_frame
 from amqp_broker.wire.reader import Publish
@@ -74,6 +77,8 @@ class Channel(CommitWaiter):
     tags_seen: the last delivery tag at some times, for the acknowledgement timeout.
     reply_queue: where direct replies to this channel go, if it asked for them.
     served_last: the consumer whose delivery used up what all share, the prefetch or the room in the output.
+    suspended: it was the prefetch, and nobody has asked for more since.
+    deleting: the queue that this channel's client is deleting at the moment.
     last_queue: name of the queue declared last, which an empty name stands for.
     """
 
@@ -86,6 +91,7 @@ class Channel(CommitWaiter):
         "connection",
         "consumers",
         "default_prefetch",
+        "deleting",
         "delivery_tag",
         "first_unacked",
         "held",
@@ -97,8 +103,10 @@ class Channel(CommitWaiter):
         "prefetched",
         "refused",
         "reply_queue",
+        "rights",
         "served_last",
         "store",
+        "suspended",
         "tags_seen",
         "transaction",
         "unacked",
@@ -112,6 +120,7 @@ class Channel(CommitWaiter):
         self.channel_id: int = channel_id
         self.vhost: VirtualHost = vhost
         self.user: User = user
+        self.rights: Rights = connection.rights or user
         user.channels += 1
         self.store: Store = vhost.store
         self.open: bool = True
@@ -137,6 +146,8 @@ class Channel(CommitWaiter):
         self.transaction: Transaction | None = None
         self.last_queue: str = ""
         self.reply_queue: Queue | None = None
+        self.deleting: Queue | None = None
+        self.suspended: bool = False
 
     # -- methods
 
@@ -155,7 +166,10 @@ class Channel(CommitWaiter):
         handler = _HANDLERS.get(index)
         if handler is None:
             raise command_invalid("unimplemented method")
-        handler(self, method)
+        try:
+            handler(self, method)
+        except Undecided as undecided:
+            ask_about_method(undecided.claim, self, payload)
 
     # -- replies
 
@@ -193,11 +207,7 @@ class Channel(CommitWaiter):
         """A batch this channel waited for is durable: let the replies that depend on it go, and the confirms."""
         output = self.connection.output
         while self.held and self.held[0][0] <= batch:
-            pieces = self.held.popleft()[1]
-            output.extend(pieces)
-            held = self.connection.held_size - sum(map(len, pieces))
-            self.connection.held_size = held if held > 0 else 0
-            self.connection.mark_dirty()
+            self._release(self.held.popleft()[1])
         if not self.held:
             self.out = output
         unconfirmed = self.unconfirmed
@@ -207,7 +217,19 @@ class Channel(CommitWaiter):
         if due:
             self._confirm_up_to(due)
         if not self.held and self.connection.awaited:
-            self.connection.replies_released(self)
+            replies_released(self.connection, self)
+
+    def _release(self, pieces: list[Piece]) -> None:
+        """What was held back goes out, unless the connection's close has gone before it."""
+        connection = self.connection
+        size = sum(map(len, pieces))
+        held = connection.held_size - size
+        connection.held_size = held if held > 0 else 0
+        if connection.phase == RUNNING or connection.awaited:
+            connection.output.extend(pieces)
+            connection.mark_dirty()
+        else:
+            connection.output_size -= size
 
     def send_confirms(self) -> None:
         """End of the turn: confirm the publishes that wait for nothing."""
@@ -255,42 +277,52 @@ class Channel(CommitWaiter):
             consumer.blocked = True
 
     def unblock_consumers(self) -> None:
-        """The connection has room again, or the shared prefetch has: who used it up last is the last to be asked."""
+        """The connection has room again, or the shared prefetch has: who used it up last is the last to be asked.
+
+        All are in line again before any is served, so that consumers of one queue take turns.
+        """
+        self.suspended = False
         consumers = list(self.consumers.values())
         served = self.served_last
         first = consumers.index(served) + 1 if served in consumers else 0
-        for consumer in consumers[first:] + consumers[:first]:
-            consumer.unblock()
+        ready = [consumer for consumer in consumers[first:] + consumers[:first] if consumer.unblock_quietly()]
+        for consumer in ready:
+            if not consumer.blocked:
+                consumer.queue.pump()
 
     def release_one(self, consumer: ChannelConsumer) -> None:
         """One delivery of this consumer was settled: it, or whoever waited for the shared prefetch, may go on."""
         consumer.unacked -= 1
         self.prefetched -= 1
         if self.prefetch:
-            self.unblock_consumers()
+            self.unblock([consumer])
         elif consumer.blocked:
             consumer.unblock()
 
-    def release(self, consumers: list[Consumer]) -> None:
-        """Deliveries were settled, one for each time a consumer is listed."""
-        self.release_quietly(consumers)
-        self.unblock(consumers)
-
     def release_quietly(self, consumers: list[Consumer]) -> None:
-        """As `release`, but nobody goes on yet: `unblock` is to follow."""
+        """Deliveries were settled, one for each time a consumer is listed. Nobody goes on before `unblock`."""
         for consumer in consumers:
             cast(ChannelConsumer, consumer).unacked -= 1
         self.prefetched -= len(consumers)
 
+    def line_up(self, consumers: list[Consumer]) -> None:
+        """Who waited for room of its own stands in line for what is about to be requeued. `unblock` is to follow."""
+        if not self.prefetch:
+            for consumer in _by_name(consumers):
+                cast(ChannelConsumer, consumer).unblock_quietly()
+
     def unblock(self, consumers: list[Consumer]) -> None:
+        """In RabbitMQ's order: who waited for room of its own, by the names of queue and consumer; then the others.
+
+        Where a delivery has used up the shared prefetch, it is what all have waited for.
+        """
+        if not self.suspended:
+            for consumer in _by_name(consumers):
+                own = cast(ChannelConsumer, consumer)
+                if own.blocked and (own.full or not self.prefetch):
+                    own.unblock()
         if self.prefetch:
             self.unblock_consumers()
-            return
-        previous: Consumer | None = None
-        for consumer in consumers:
-            if consumer is not previous and consumer.blocked:
-                cast(ChannelConsumer, consumer).unblock()
-            previous = consumer
 
     def check_acknowledged(self, now: float) -> None:
         """Raises SoftError 406 if a delivery is unacknowledged for longer than the timeout; called about once a minute.
@@ -367,7 +399,21 @@ class Channel(CommitWaiter):
         self.unacked.clear()
         delivery.requeue(entries)
         for consumer in consumers:
+            consumer.queue.next_active()
             self.vhost.consumer_gone(consumer.queue)
+
+
+def _by_name(consumers: list[Consumer]) -> list[Consumer]:
+    """Each of them once, by the names of queue and consumer."""
+    distinct = list(dict.fromkeys(consumers))
+    if len(distinct) > 1:
+        distinct.sort(key=_name_order)
+    return distinct
+
+
+def _name_order(consumer: Consumer) -> tuple[str, str]:
+    own = cast(ChannelConsumer, consumer)
+    return own.queue.name, own.tag
 
 
 _HANDLERS: Final[dict[int, Callable[[Channel, Method], None]]] = {

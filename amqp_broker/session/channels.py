@@ -55,4 +55,5 @@ def closing_channel_method(connection: Connection, channel: Channel, index: byte
         del connection.channels[channel.channel_id]
         connection.reader.forget_publishes()
     elif index == CHANNEL_CLOSE:
-        connection.send(method_frame(channel.channel_id, commands.Channel.CloseOk()))
+        # After what the channel still holds back, our own close perhaps among it.
+        channel.reply(commands.Channel.CloseOk())

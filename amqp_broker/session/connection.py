@@ -7,13 +7,11 @@ is left and closes the socket.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, cast
 
 from pamqp import commands
-from pamqp.base import Frame as Method
 
-from amqp_broker.broker.access import User
+from amqp_broker.broker.access import Rights, User
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.vhost import VirtualHost
 from amqp_broker.content.body import Piece
@@ -33,6 +31,7 @@ from amqp_broker.errors import (
 )
 from amqp_broker.session import publishing
 from amqp_broker.session.channel import Channel, KnownPublish
+from amqp_broker.session.channel_zero import connection_method
 from amqp_broker.session.channels import (
     CHANNEL_CLOSE,
     CHANNEL_CLOSE_OK,
@@ -46,18 +45,13 @@ from amqp_broker.session.handshake import (
     CLOSING,
     GREETING,
     OPENING,
-    PHASE_NAMES,
     RUNNING,
-    STARTING,
-    TUNING,
     Question,
     close_frame,
     greet,
-    open_vhost,
-    start_ok,
-    tune_ok,
 )
-from amqp_broker.session.presence import ConnectionPresence, update_secret
+from amqp_broker.session.judged import Undecided, ask_about_publish, let_go
+from amqp_broker.session.presence import ConnectionPresence
 from amqp_broker.session.settings import SessionSettings, Turn
 from amqp_broker.wire.methods import (
     FRAME_METHOD,
@@ -76,6 +70,12 @@ ACK_SIZE: Final = 13
 # The share of the heartbeat interval after which a silent connection is sent one: half of it, less a late tick.
 BEAT_AFTER: Final = 0.4
 
+# The largest frame before tune-ok, as RabbitMQ 4 has it: some tokens do not fit into the 4096 of the specification.
+STRANGERS_FRAME: Final = 8192
+
+# A method with more arguments than this, octets, counts as a publish where memory or disk are short.
+LARGE_METHOD: Final = 4096
+
 # Between two looks for deliveries that are unacknowledged for too long, seconds.
 CHECK_INTERVAL: Final = 60.0
 
@@ -91,11 +91,11 @@ class Connection(FrameHandler):
     awaited: channels whose held replies go before the close-ok that the client asked for.
     close_reason: why it ended, for the log; None while it has not, or ended as the client asked.
     presence: it is open in its virtual host. ticked: when time last passed.
-    question: what it waits for before it goes on, see `handshake`; asks_vhost: who let it in wants to know more.
+    question: what it waits for before it goes on, see `handshake` and `judged`.
+    rights: what `user` may do; the user's own permissions unless somebody else is asked.
     """
 
     __slots__ = (
-        "asks_vhost",
         "awaited",
         "broker",
         "capabilities",
@@ -124,6 +124,7 @@ class Connection(FrameHandler):
         "presence",
         "question",
         "reader",
+        "rights",
         "saturated",
         "served_last",
         "settings",
@@ -152,7 +153,9 @@ class Connection(FrameHandler):
         self.peer_names: tuple[str, str] = ("", "")
         self.phase: int = GREETING
         self.greeting: bytes = b""
-        self.reader: FrameReader = FrameReader(self, FRAME_MIN_SIZE, settings.max_message_size)
+        self.reader: FrameReader = FrameReader(
+            self, STRANGERS_FRAME, settings.max_message_size, settings.clock
+        )
         self.channels: dict[int, Channel] = {}
         self.channel_max: int = settings.channel_max
         self.frame_max: int = FRAME_MIN_SIZE
@@ -173,7 +176,7 @@ class Connection(FrameHandler):
         self.unread: bool = False
         self.awaited: list[Channel] = []
         self.question: Question | None = None
-        self.asks_vhost: bool = False
+        self.rights: Rights | None = None
         self.close_reason: str | None = None
         self.deadline: float = now + settings.handshake_timeout
         self.ticked: float = now
@@ -190,23 +193,35 @@ class Connection(FrameHandler):
             data = greet(self, data)
             if not data:
                 return
+        self.reader.begin_turn(now + self.settings.turn_time)
         while True:
             try:
                 self.reader.feed(data)
-                return
+                break
             except HardError as error:
                 self.fail(error, now)
             # What follows the frame that was wrong may hold the peer's close-ok.
             data = b""
+        self._received()
 
     def receive_body(self, data: memoryview, now: float) -> None:
         """As `receive`, for octets of a large body that stay where they are. Next step: `FrameReader.feed_body`."""
         self.last_received = now
+        self.reader.begin_turn(now + self.settings.turn_time)
         try:
             self.reader.feed_body(data)
         except HardError as error:
             self.fail(error, now)
             self.receive(b"", now)
+            return
+        self._received()
+
+    def _received(self) -> None:
+        if self.reader.unhandled:
+            self.turn.behind.append(self)
+        if self.broker.alarms and not self.paused and self.reader.contents:
+            # Messages that never end take memory, too.
+            self.alarm_raised(self.broker.alarms[0])
 
     def tick(self, now: float) -> None:
         """Let time pass: deadlines, and heartbeats both ways. Called about once a second."""
@@ -249,7 +264,7 @@ class Connection(FrameHandler):
         self.phase = CLOSED
         self.finished = True
         self.reader.stop()
-        self._close_channels()
+        self.close_channels()
 
     def shut_down(self, reason: str, now: float) -> None:
         """The broker closes this connection: 320 CONNECTION_FORCED."""
@@ -272,6 +287,8 @@ class Connection(FrameHandler):
 
     def alarm_raised(self, reason: str) -> None:
         """Publishers are blocked from now on: called for each connection that publishes while an alarm is on."""
+        if self.phase != RUNNING:
+            return
         self.paused = True
         if self.capable("connection.blocked"):
             blocked = commands.Connection.Blocked()
@@ -281,7 +298,7 @@ class Connection(FrameHandler):
     def alarm_cleared(self) -> None:
         if self.paused:
             self.paused = False
-            if self.capable("connection.blocked"):
+            if self.phase == RUNNING and self.capable("connection.blocked"):
                 self.send(method_frame(0, commands.Connection.Unblocked()))
 
     # -- output
@@ -319,8 +336,8 @@ class Connection(FrameHandler):
                 return None
             self._check_running(payload)
             if channel_id == 0:
-                raise self._at(BASIC_PUBLISH, channel_error("unexpected method in connection state running"))
-            raise self._at(BASIC_PUBLISH, channel_error("expected 'channel.open'"))
+                raise self.at(BASIC_PUBLISH, channel_error("unexpected method in connection state running"))
+            raise self.at(BASIC_PUBLISH, channel_error("expected 'channel.open'"))
         try:
             return KnownPublish(channel, payload)
         except UnicodeDecodeError:
@@ -340,6 +357,8 @@ class Connection(FrameHandler):
             publishing.publish(channel, known, header, body, chunks)
         except AmqpError as error:
             self._failed(channel, error, BASIC_PUBLISH)
+        except Undecided as undecided:
+            ask_about_publish(undecided.claim, known, header, body, chunks)
         if self.broker.alarms and not self.paused:
             self.alarm_raised(self.broker.alarms[0])
 
@@ -357,11 +376,15 @@ class Connection(FrameHandler):
     def method_received(self, channel_id: int, payload: bytes) -> None:
         channel = self.channels.get(channel_id)
         index = payload[:4]
+        if len(payload) > LARGE_METHOD and self.broker.alarms and not self.paused:
+            # What it declares may take memory as messages do.
+            self.alarm_raised(self.broker.alarms[0])
         if channel is not None and channel.open:
             try:
                 if index == BASIC_ACK and len(payload) == ACK_SIZE:
                     channel.ack(int.from_bytes(payload[4:12], "big"), payload[12] & 1 != 0)
                 elif index == CHANNEL_OPEN:
+                    decode_method(payload)
                     raise channel_error("second 'channel.open' seen")
                 elif index == CHANNEL_CLOSE_OK:
                     raise command_invalid("unimplemented method")
@@ -373,7 +396,7 @@ class Connection(FrameHandler):
             except AmqpError as error:
                 self._failed(channel, error, index)
         elif channel_id == 0:
-            self._connection_method(payload, index)
+            connection_method(self, payload, index)
         elif channel is not None:
             closing_channel_method(self, channel, index)
         else:
@@ -384,7 +407,7 @@ class Connection(FrameHandler):
 
     def _failed(self, channel: Channel, error: AmqpError, index: bytes) -> None:
         """The one place where an error in a method becomes channel.close, or goes on to become connection.close."""
-        self._at(index, error)
+        self.at(index, error)
         if not isinstance(error, SoftError):
             raise error
         channel.fail()
@@ -396,7 +419,7 @@ class Connection(FrameHandler):
         close.method_id = error.method_id
         channel.send(method_frame(channel.channel_id, close))
 
-    def _at(self, index: bytes, error: AmqpError) -> AmqpError:
+    def at(self, index: bytes, error: AmqpError) -> AmqpError:
         """The error, with the class and method that failed."""
         if isinstance(error, MalformedName):
             return error
@@ -415,7 +438,8 @@ class Connection(FrameHandler):
         self.close_reason = error.text
         self.phase = CLOSING
         self.deadline = now + self.settings.close_timeout
-        self._close_channels()
+        let_go(self)
+        self.close_channels()
         self.reader.drop_contents()
         self.send(close_frame(error))
 
@@ -427,7 +451,8 @@ class Connection(FrameHandler):
         self.reader.stop()
         self.mark_dirty()
 
-    def _close_channels(self) -> None:
+    def close_channels(self) -> None:
+        """Give back what the connection holds of its virtual host. May be called more than once."""
         # All consumers stop before anything is requeued: what one channel held is not for the others.
         closing = [channel for channel in self.channels.values() if channel.open]
         stopped = [channel.stop_consumers() for channel in closing]
@@ -451,58 +476,6 @@ class Connection(FrameHandler):
         if self.phase == CLOSING:
             return
         if index != CHANNEL_OPEN:
-            raise self._at(index, channel_error("expected 'channel.open'"))
+            raise self.at(index, channel_error("expected 'channel.open'"))
         decode_method(payload)
         open_channel(self, channel_id)
-
-    # -- channel 0
-
-    def _connection_method(self, payload: bytes, index: bytes) -> None:
-        """A method on channel 0: what is expected depends on the phase."""
-        try:
-            method = decode_method(payload)
-            number = method.index
-            if self.phase == CLOSING:
-                self._while_closing(number)
-                return
-            handler = _CONNECTION_METHODS.get((self.phase, number))
-            if handler is None:
-                raise channel_error(f"unexpected method in connection state {PHASE_NAMES[self.phase]}")
-            handler(self, method)
-        except AmqpError as error:
-            raise self._at(index, HardError(error.code, error.explanation)) from None
-
-    def _while_closing(self, number: int) -> None:
-        if number == commands.Connection.CloseOk.index:
-            self.end(self.close_reason)
-        elif number == commands.Connection.Close.index:
-            self.send(method_frame(0, commands.Connection.CloseOk()))
-
-    def close_asked(self, method: Method) -> None:
-        self.awaited = [channel for channel in self.channels.values() if channel.held]
-        self._close_channels()
-        if self.awaited:
-            self.phase = CLOSING
-            self.deadline = self.last_received + self.settings.close_timeout
-        else:
-            self._close_ok()
-
-    def replies_released(self, channel: Channel) -> None:
-        """A channel has nothing more to hold back."""
-        if channel in self.awaited:
-            self.awaited.remove(channel)
-            if not self.awaited:
-                self._close_ok()
-
-    def _close_ok(self) -> None:
-        self.send(method_frame(0, commands.Connection.CloseOk()))
-        self.end(None)
-
-
-_CONNECTION_METHODS: Final[dict[tuple[int, int], Callable[[Connection, Method], None]]] = {
-    (STARTING, commands.Connection.StartOk.index): start_ok,
-    (TUNING, commands.Connection.TuneOk.index): tune_ok,
-    (OPENING, commands.Connection.Open.index): open_vhost,
-    (RUNNING, commands.Connection.Close.index): Connection.close_asked,
-    (RUNNING, commands.Connection.UpdateSecret.index): update_secret,
-}

@@ -53,7 +53,10 @@ class Getter(Holder):
 
 
 class ChannelConsumer(Consumer):
-    """prefetch: how many deliveries may be outstanding, 0 for any number; unacked: how many are."""
+    """prefetch: how many deliveries may be outstanding, 0 for any number; unacked: how many are.
+
+    full: it is blocked because as many are outstanding as may be.
+    """
 
     __slots__ = (
         "_address",
@@ -64,6 +67,7 @@ class ChannelConsumer(Consumer):
         "_redelivered",
         "_size",
         "channel",
+        "full",
         "prefetch",
         "tag_octets",
         "unacked",
@@ -90,6 +94,7 @@ class ChannelConsumer(Consumer):
         self._after_tag: bytes = b""
         self._size: int = 0
         self._in_one_frame: bool = False
+        self.full: bool = False
         self.blocked = self._must_wait()
 
     def deliver(self, entry: QueueEntry) -> None:
@@ -104,8 +109,10 @@ class ChannelConsumer(Consumer):
         channel.unacked[channel.delivery_tag] = entry
         if self.unacked == self.prefetch:
             self.blocked = True
+            self.full = True
         if channel.prefetch and channel.prefetched >= channel.prefetch:
             channel.served_last = self
+            channel.suspended = True
             channel.block_consumers()
 
     def hand_over_again(self, entry: QueueEntry) -> None:
@@ -150,7 +157,7 @@ class ChannelConsumer(Consumer):
 
     def may_read(self, vhost: str) -> bool:
         """Whether the user may read the queue, as it is now. vhost: the name of the queue's."""
-        return self.channel.user.may_use_queue(READ, self.queue.name, vhost)
+        return self.channel.rights.may_use_queue(READ, self.queue.name, vhost)
 
     def last_tag(self) -> int:
         return self.channel.delivery_tag
@@ -162,9 +169,14 @@ class ChannelConsumer(Consumer):
         self.channel.unblock([self])
 
     def cancelled(self) -> None:
-        """The queue was deleted: tell the client, if it wants to be told."""
+        """The queue was deleted, or gave the consumer up."""
+        self.channel.consumers.pop(self.tag, None)
+        if self.channel.deleting is not self.queue:
+            self.tell_cancelled()
+
+    def tell_cancelled(self) -> None:
+        """Tell the client, if it wants to be told."""
         channel = self.channel
-        channel.consumers.pop(self.tag, None)
         if channel.open and channel.connection.capable("consumer_cancel_notify"):
             cancel = commands.Basic.Cancel()
             cancel.consumer_tag = self.tag
@@ -173,9 +185,17 @@ class ChannelConsumer(Consumer):
 
     def unblock(self) -> None:
         """Something that blocked it is gone; start again if nothing else does."""
-        if self.blocked and self.channel.consumers.get(self.tag) is self and not self._must_wait():
-            self.blocked = False
-            self.queue.activate(self)
+        if self.unblock_quietly():
+            self.queue.pump()
+
+    def unblock_quietly(self) -> bool:
+        """As `unblock`, but nothing is delivered yet; whether it may start again."""
+        if not self.blocked or self.channel.consumers.get(self.tag) is not self or self._must_wait():
+            return False
+        self.blocked = False
+        self.full = False
+        self.queue.join_line(self)
+        return True
 
     def _must_wait(self) -> bool:
         channel = self.channel
@@ -200,4 +220,7 @@ class ChannelConsumer(Consumer):
         if self._in_one_frame and body_size:
             after += FRAME_HEAD(FRAME_BODY, channel_id, body_size)
             self._size += FRAME_OVERHEAD
+        elif body_size:
+            room = self.channel.connection.frame_max - FRAME_OVERHEAD
+            self._size += (body_size + room - 1) // room * FRAME_OVERHEAD
         self._after_tag = after

@@ -81,7 +81,7 @@ def consume(channel: Channel, method: Method) -> None:
     if name == REPLY_QUEUE:
         queue = _reply_queue(channel, bool(method.no_ack))
     else:
-        channel.user.check_queue(READ, name, channel.vhost.name)
+        channel.rights.check_queue(READ, name, channel.vhost.name)
         queue = channel.vhost.queue(name, channel.connection)
     check_consumer_arguments(queue_in(queue.name, queue.vhost_name), queue_type(queue.arguments), arguments)
     exclusive = bool(method.exclusive)
@@ -91,6 +91,10 @@ def consume(channel: Channel, method: Method) -> None:
     settings = channel.connection.settings
     if settings.consumer_max and len(channel.consumers) >= settings.consumer_max:
         raise not_allowed(f"reached maximum ({settings.consumer_max}) of consumers per channel")
+    if name == REPLY_QUEUE:
+        # Not before it is sure that a consumer comes, with which it goes.
+        channel.vhost.add_queue(queue)
+        channel.reply_queue = queue
     consumer = ChannelConsumer(
         channel, tag or generated_tag(), queue, bool(method.no_ack), exclusive, arguments
     )
@@ -109,7 +113,10 @@ def _check_exclusive(queue: Queue, exclusive: bool) -> None:
 
 
 def _reply_queue(channel: Channel, no_ack: bool) -> Queue:
-    """Direct reply-to: a queue of the channel's own, gone with its consumer, whose name is the address for replies."""
+    """Direct reply-to: a queue of the channel's own, gone with its consumer, whose name is the address for replies.
+
+    It is not in the virtual host yet.
+    """
     if not no_ack:
         raise precondition_failed("reply consumer cannot acknowledge")
     if channel.reply_queue is not None and not channel.reply_queue.deleted:
@@ -117,8 +124,6 @@ def _reply_queue(channel: Channel, no_ack: bool) -> Queue:
     vhost = channel.vhost
     queue = Queue(f"{REPLY_QUEUE}.{generated_id()}", vhost.name, False, {}, channel.store)  # noqa: FBT003
     queue.auto_delete = True
-    vhost.add_queue(queue)
-    channel.reply_queue = queue
     return queue
 
 
@@ -129,6 +134,7 @@ def cancel(channel: Channel, method: Method) -> None:
     if consumer is not None:
         consumer.blocked = True
         consumer.queue.remove_consumer(consumer)
+        consumer.queue.next_active()
     if not method.nowait:
         ok = commands.Basic.CancelOk()
         ok.consumer_tag = method.consumer_tag
@@ -143,6 +149,7 @@ def withdraw(consumer: ChannelConsumer) -> None:
     if channel.consumers.get(consumer.tag) is not consumer:
         return
     queue.remove_consumer(consumer)
+    queue.next_active()
     consumer.cancelled()
     channel.vhost.consumer_gone(queue)
 
@@ -150,7 +157,7 @@ def withdraw(consumer: ChannelConsumer) -> None:
 def get(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Basic.Get)
     name = channel.queue_name(method.queue)
-    channel.user.check_queue(READ, name, channel.vhost.name)
+    channel.rights.check_queue(READ, name, channel.vhost.name)
     queue = channel.vhost.queue(name, channel.connection)
     check_get(queue)
     entry = queue.get()
@@ -226,32 +233,42 @@ def settle(channel: Channel, delivery_tag: int, multiple: bool, how: int) -> Non
         for tag in tags:
             transaction.settlements.append(HeldSettlement(tag, channel.unacked.pop(tag), how))
         return
+    # Of consecutive deliveries of one consumer, which may be a million, it is listed once.
     consumers: list[Consumer] = []
+    previous: Consumer | None = None
+    released = 0
     entries: list[QueueEntry] = []
+    unacked = channel.unacked
     for tag in tags:
-        entry = channel.unacked.pop(tag)
+        entry = unacked.pop(tag)
         consumer = entry.consumer
         if consumer is not None:
-            consumers.append(consumer)
+            cast(ChannelConsumer, consumer).unacked -= 1
+            released += 1
+            if consumer is not previous:
+                consumers.append(consumer)
+                previous = consumer
         if how == REQUEUED:
             entries.append(entry)
         elif how == REJECTED:
             entry.queue.reject(entry)
         else:
             entry.queue.settle(entry)
+    channel.prefetched -= released
+    # What goes back to a queue is there again before the consumers that gave it back ask for more.
     if entries:
         _give_back(channel, entries, consumers, recovered=False)
-    else:
-        channel.release(consumers)
+    channel.unblock(consumers)
 
 
 def _give_back(
     channel: Channel, entries: list[QueueEntry], consumers: list[Consumer], *, recovered: bool
 ) -> None:
-    """What goes back to a queue is there again before the consumers that gave it back ask for more."""
-    channel.release_quietly(consumers)
+    """All who have room now take turns in what is requeued, and in what else is ready where nothing was."""
+    channel.line_up(consumers)
     requeue(entries, failed=True, recovered=recovered)
-    channel.unblock(consumers)
+    for consumer in dict.fromkeys(consumers):
+        consumer.queue.pump()
 
 
 def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int]:
@@ -327,4 +344,6 @@ def _recover(channel: Channel) -> None:
         return
     entries = [channel.unacked.pop(tag) for tag in outstanding(channel, 0, multiple=True)]
     consumers = [entry.consumer for entry in entries if entry.consumer is not None]
+    channel.release_quietly(consumers)
     _give_back(channel, entries, consumers, recovered=True)
+    channel.unblock(consumers)

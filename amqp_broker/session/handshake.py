@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pamqp import commands
 from pamqp.base import Frame as Method
 
-from amqp_broker.broker.access import User
+from amqp_broker.broker.access import Rights, User
+from amqp_broker.broker.limits import check_connection
 from amqp_broker.broker.vhost import VirtualHost
 from amqp_broker.content.table import Field
 from amqp_broker.errors import ACCESS_REFUSED, HardError, not_allowed
@@ -25,6 +26,7 @@ from amqp_broker.session.auth import (
 )
 from amqp_broker.session.presence import ConnectionPresence, check_entry, vhost_refused
 from amqp_broker.wire.methods import FRAME_MIN_SIZE, method_frame
+from amqp_broker.wire.reader import MOST_HELD
 
 if TYPE_CHECKING:
     from amqp_broker.session.connection import Connection
@@ -52,6 +54,8 @@ PHASE_NAMES: Final = ("pre_init", "starting", "tuning", "opening", "running", "c
 
 def greet(connection: Connection, data: bytes) -> bytes:
     """Take the protocol header; returns what came after it."""
+    if data and not connection.greeting:
+        connection.settings.authenticator.greeted(connection)
     data = connection.greeting + data
     if len(data) < len(PROTOCOL_HEADER):
         connection.greeting = data
@@ -64,7 +68,10 @@ def greet(connection: Connection, data: bytes) -> bytes:
         return b""
     start = commands.Connection.Start()
     start.version_major, start.version_minor = version
-    start.server_properties = connection.settings.server_properties  # type: ignore[assignment]
+    properties = connection.settings.server_properties
+    if version == (8, 0):
+        properties = properties | {"capabilities": Field("F", {})}  # they are extensions of AMQP 0-9-1
+    start.server_properties = properties  # type: ignore[assignment]
     start.mechanisms = " ".join(offered(connection))
     start.locales = "en_US"
     connection.phase = STARTING
@@ -135,13 +142,13 @@ class Question:
     def wait(self) -> None:
         """Hear nothing of what the client sends from here on, unless there is an answer already."""
         if self.wanted:
-            self.connection.reader.hold(held=True)
+            self.connection.reader.hold(MOST_HELD)
 
     def _answered(self, now: float) -> None:
         """Go on with what the client sent meanwhile."""
         self.connection.question = None
         if self.connection.reader.held:
-            self.connection.reader.hold(held=False)
+            self.connection.reader.hold(0)
             self.connection.receive(b"", now)
 
     def drop(self, reason: str, now: float) -> None:
@@ -167,11 +174,11 @@ class Login(Question):
         """Whether this user may only come from this machine, and does not."""
         return self.name in self.connection.settings.loopback_users and not self.connection.from_loopback
 
-    def allow(self, user: User, now: float, *, asks_vhost: bool = False) -> None:
-        """asks_vhost: the authenticator also wants to be asked which virtual hosts the client may open."""
+    def allow(self, user: User, now: float, rights: Rights | None = None) -> None:
+        """rights: if they are not the user's permissions here; then also virtual hosts are asked about."""
         if self.wanted:
             self.connection.user = user
-            self.connection.asks_vhost = asks_vhost
+            self.connection.rights = rights or user
             _propose_limits(self.connection)
             self._answered(now)
 
@@ -183,13 +190,14 @@ class Login(Question):
 
 
 class Opening(Question):
-    """A virtual host that a client wants to open, and may as far as the permissions here go."""
+    """A virtual host that a client wants to open, whose rights are not the user's permissions here."""
 
-    __slots__ = ("user", "vhost")
+    __slots__ = ("rights", "user", "vhost")
 
-    def __init__(self, connection: Connection, user: User, vhost: VirtualHost) -> None:
+    def __init__(self, connection: Connection, user: User, rights: Rights, vhost: VirtualHost) -> None:
         super().__init__(connection)
         self.user: User = user
+        self.rights: Rights = rights
         self.vhost: VirtualHost = vhost
 
     def allow(self, now: float) -> None:
@@ -197,8 +205,8 @@ class Opening(Question):
             try:
                 if self.connection.broker.vhosts.get(self.vhost.name) is not self.vhost:
                     raise not_allowed(f"vhost {self.vhost.name} not found")
-                # Others may have come, or rights gone, since the question was asked.
-                check_entry(self.user, self.vhost)
+                # Others may have come since the question was asked, or the user gone.
+                _check_judged(self.user, self.vhost)
                 _enter(self.connection, self.user, self.vhost)
             except HardError as error:
                 self._fail(error, now)
@@ -266,19 +274,28 @@ def _check_negotiated(name: str, value: int, least: int, most: int) -> None:
 
 def open_vhost(connection: Connection, method: Method) -> None:
     name = cast(commands.Connection.Open, method).virtual_host
-    user = connection.user
+    user, rights = connection.user, connection.rights
     assert user is not None
+    assert rights is not None
     vhost = connection.broker.vhosts.get(name)
     if vhost is None:
         raise not_allowed(f"vhost {name} not found")
-    check_entry(user, vhost)
-    if not connection.asks_vhost:
+    if rights is user:
+        check_entry(user, vhost)
         _enter(connection, user, vhost)
         return
-    opening = Opening(connection, user, vhost)
+    _check_judged(user, vhost)
+    opening = Opening(connection, user, rights, vhost)
     connection.question = opening
     connection.settings.authenticator.open_vhost(opening)
     opening.wait()
+
+
+def _check_judged(user: User, vhost: VirtualHost) -> None:
+    """Raises HardError 530 for one too many, and for who was deleted here; the rest somebody else knows."""
+    check_connection(user, vhost)
+    if user.deleted:
+        raise vhost_refused(vhost.name, user)
 
 
 def _enter(connection: Connection, user: User, vhost: VirtualHost) -> None:

@@ -42,7 +42,7 @@ class ConnectionPresence(Presence):
     __slots__ = ("connection", "silenced")
 
     def __init__(self, connection: Connection, user: User, vhost: VirtualHost) -> None:
-        super().__init__(user, vhost)
+        super().__init__(user, vhost, connection.rights is not user)
         self.connection: Connection = connection
         self.silenced: list[ChannelConsumer] = []
         user.presences[self] = None

@@ -69,9 +69,9 @@ def checked(channel: Channel, header: ContentHeader) -> ContentHeader:
     user_id = header.user_id()
     if user_id is not None:
         claimed = user_id.decode("utf-8", "surrogateescape")
-        if claimed != channel.user.name and IMPERSONATOR not in channel.user.tags:
+        if claimed != channel.rights.name and IMPERSONATOR not in channel.rights.tags:
             raise precondition_failed(
-                f"user_id property set to '{claimed}' but authenticated user was '{channel.user.name}'"
+                f"user_id property set to '{claimed}' but authenticated user was '{channel.rights.name}'"
             )
     if header.expiration is not None:
         problem = expiration_problem(header.expiration)

@@ -40,10 +40,13 @@ if TYPE_CHECKING:
 NONE_KEPT: Final = 0
 SOME_KEPT: Final = 1
 ALL_KEPT: Final = 2
+# What counts as how much of a turn, see `FrameReader.steps`: finding a route anew, and more queues than these few.
+ROUTE_STEPS: Final = 8
+FEW: Final = 8
 _BY_TAG: Final = attrgetter("delivery_tag")
 
 
-def publish(  # noqa: C901  the hot path stands in one place
+def publish(  # noqa: C901, PLR0912, PLR0915  the hot path stands in one place
     channel: Channel, known: KnownPublish, header: ContentHeader, body: bytes, chunks: list[Piece] | None
 ) -> None:
     """Route a message and give it to its queues, or hold it in the transaction. Next step: `Queue.publish`.
@@ -70,19 +73,27 @@ def publish(  # noqa: C901  the hot path stands in one place
         vhost = channel.vhost
         if known.guarded:
             for key in keys:
-                channel.user.check_topic(WRITE, key, known.exchange, vhost.name)
+                channel.rights.check_topic(WRITE, key, known.exchange, vhost.name)
         queues = vhost.route(vhost.exchange(known.exchange), known.routing_key, header, keys, message)
         durable = _durability(queues)
+        channel.connection.reader.steps -= ROUTE_STEPS + len(keys)
     if channel.confirm_mode:
         channel.confirm_seq += 1
     elif channel.transaction is not None:
         channel.transaction.publishes.append(HeldPublish(known, message, queues))
         return
+    if len(queues) > FEW:
+        channel.connection.reader.steps -= len(queues)
     refused = False
+    several = len(queues) > 1
+    if several:
+        channel.vhost.hold_letters()
     for queue in queues:
         if queue.publish(message):
             refused = True
-    if not queues and known.mandatory:
+    if several:
+        channel.vhost.send_letters()
+    elif not queues and known.mandatory:
         return_message(channel, message)
     if channel.confirm_mode:
         if refused:
@@ -95,19 +106,20 @@ def _resolve(channel: Channel, known: KnownPublish, header: ContentHeader) -> No
     if known.immediate:
         raise not_implemented("immediate=true")
     vhost = channel.vhost
-    channel.user.check_exchange(WRITE, known.exchange, vhost.name)
+    channel.rights.check_exchange(WRITE, known.exchange, vhost.name)
     exchange = vhost.exchange(known.exchange)
     if exchange.internal:
         raise access_refused(f"cannot publish to internal {exchange_in(known.exchange, vhost.name)}")
-    known.guarded = exchange.kind == TOPIC and (vhost.name, known.exchange) in channel.user.topic_permissions
+    known.guarded = exchange.kind == TOPIC and channel.rights.has_topics(known.exchange, vhost.name)
     if known.guarded:
-        channel.user.check_topic(WRITE, known.routing_key, known.exchange, vhost.name)
+        channel.rights.check_topic(WRITE, known.routing_key, known.exchange, vhost.name)
     # What the user may say of others may be what has changed.
     known.plain_header = None
     known.varies = vhost.route_varies(exchange)
     known.queues = [] if known.varies else vhost.route(exchange, known.routing_key, header)
     known.durable = _durability(known.queues)
     known.generation = vhost.generation
+    channel.connection.reader.steps -= ROUTE_STEPS
 
 
 def _durability(queues: list[Queue]) -> int:
@@ -202,12 +214,16 @@ def tx_commit(channel: Channel, method: Method) -> None:
         requeue(requeued, failed=True)
     channel.unblock(touched)
     refused = False
+    channel.vhost.hold_letters()
     for held in transaction.publishes:
-        for queue in held.queues:
+        for routed in held.queues:
+            # Messages are routed to names: a queue declared in the place of one deleted since then takes its message.
+            queue = channel.vhost.queues.get(routed.name, routed) if routed.deleted else routed
             if not queue.deleted and queue.publish(held.message):
                 refused = True
         if not held.queues and held.known.mandatory:
             return_message(channel, held.message)
+    channel.vhost.send_letters()
     if refused:
         raise precondition_failed("partial tx completion")
     channel.reply_when_durable(commands.Tx.CommitOk())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from amqp_broker.broker.limits import NodeLimits
 from amqp_broker.content.table import Field
 from amqp_broker.session.auth import Authenticator, OwnUsers
+from amqp_broker.wire.turns import before_all_time
 
 if TYPE_CHECKING:
     from amqp_broker.session.channel import Channel
@@ -20,12 +22,14 @@ class SessionSettings:
     high_water: a connection with more unsent output than this gets no more deliveries until it is below
     low_water. channel_max: the highest channel number. consumer_max: consumers on a channel, 0 for any number.
     node_limits: of all connections together. ignore_deaths: take the header x-death out of what clients publish.
+    clock: what time it is within a turn. turn_time: after how many seconds of it the next connection has its turn.
     authenticator: says who may log in. external_is_distinguished: a certificate's user is all of its subject's name.
     """
 
     __slots__ = (
         "authenticator",
         "channel_max",
+        "clock",
         "close_timeout",
         "consumer_max",
         "consumer_timeout",
@@ -41,6 +45,7 @@ class SessionSettings:
         "mechanisms",
         "node_limits",
         "server_properties",
+        "turn_time",
     )
 
     def __init__(self, server_properties: dict[str, Field]) -> None:
@@ -59,6 +64,8 @@ class SessionSettings:
         self.consumer_max: int = 0
         self.node_limits: NodeLimits = NodeLimits()
         self.consumer_timeout: float = 1800.0
+        self.clock: Callable[[], float] = before_all_time
+        self.turn_time: float = 0.005
         self.high_water: int = 1 << 20
         self.low_water: int = 1 << 18
 
@@ -67,12 +74,14 @@ class Turn:
     """What the current turn of the event loop has to finish: see `server.commits`.
 
     dirty: connections with output to write, or that want to be closed. confirming: channels with publisher
-    confirms to send.
+    confirms to send. behind: connections that took all the time there was for them and have octets left: the next
+    turn of each is `receive` of nothing.
     """
 
-    __slots__ = ("confirming", "dirty")
+    __slots__ = ("behind", "confirming", "dirty")
 
     def __init__(self) -> None:
+        self.behind: list[Connection] = []
         self.dirty: list[Connection] = []
         self.confirming: list[Channel] = []
 

@@ -13,13 +13,15 @@ from pamqp.base import Frame as Method
 from amqp_broker.broker.access import CONFIGURE, READ, TOPIC, WRITE
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags
 from amqp_broker.broker.limits import check_new_queue
-from amqp_broker.broker.names import check_deletable, check_not_reserved
+from amqp_broker.broker.names import REPLY_PREFIX, check_deletable, check_not_reserved
 from amqp_broker.broker.quorum_queue import check_server_named
 from amqp_broker.content.table import Field
+from amqp_broker.errors import no_queue
 from amqp_broker.session.properties import REPLY_QUEUE
 
 if TYPE_CHECKING:
     from amqp_broker.session.channel import Channel
+    from amqp_broker.session.consumer import ChannelConsumer
 
 
 def clean_name(name: str | None) -> str:
@@ -41,7 +43,7 @@ def _reply(channel: Channel, method: Method, nowait: bool, durable: bool) -> Non
 
 def exchange_declare(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Exchange.Declare)
-    vhost, user = channel.vhost, channel.user
+    vhost, rights = channel.vhost, channel.rights
     name = clean_name(method.exchange)
     arguments = cast("dict[str, Field]", method.arguments)
     durable = False
@@ -51,12 +53,12 @@ def exchange_declare(channel: Channel, method: Method) -> None:
     else:
         vhost.check_exchange_type(method.exchange_type)
         vhost.refuse_default_exchange(name)
-        user.check_exchange(CONFIGURE, name, vhost.name)
+        rights.check_exchange(CONFIGURE, name, vhost.name)
         alternate = arguments.get("alternate-exchange")
         if alternate is not None and isinstance(alternate.value, bytes) and name not in vhost.exchanges:
             check_not_reserved("exchange", name)
-            user.check_exchange(READ, name, vhost.name)
-            user.check_exchange(WRITE, alternate.value.decode("utf-8", "surrogateescape"), vhost.name)
+            rights.check_exchange(READ, name, vhost.name)
+            rights.check_exchange(WRITE, alternate.value.decode("utf-8", "surrogateescape"), vhost.name)
         flags = ExchangeFlags(bool(method.durable), bool(method.auto_delete), bool(method.internal))
         exchange = vhost.declare_exchange(name, method.exchange_type, flags, arguments)
         durable = exchange.durable
@@ -68,7 +70,7 @@ def exchange_delete(channel: Channel, method: Method) -> None:
     name = clean_name(method.exchange)
     channel.vhost.refuse_default_exchange(name)
     check_deletable(name, channel.vhost.name)
-    channel.user.check_exchange(CONFIGURE, name, channel.vhost.name)
+    channel.rights.check_exchange(CONFIGURE, name, channel.vhost.name)
     durable = channel.vhost.delete_exchange(name, bool(method.if_unused))
     _reply(channel, commands.Exchange.DeleteOk(), bool(method.nowait), durable)
 
@@ -103,7 +105,7 @@ def _exchanges_to_bind(
 ) -> tuple[str, str]:
     source, destination = clean_name(source_name), clean_name(destination_name)
     vhost = channel.vhost
-    channel.user.check_exchange(WRITE, destination, vhost.name)
+    channel.rights.check_exchange(WRITE, destination, vhost.name)
     vhost.refuse_default_exchange(destination)
     vhost.refuse_default_exchange(source)
     _check_source(channel, source, routing_key)
@@ -112,11 +114,11 @@ def _exchanges_to_bind(
 
 def _check_source(channel: Channel, name: str, routing_key: str) -> None:
     """Raises SoftError 403 unless the user may bind to this exchange, and with this key if it is a topic exchange."""
-    vhost, user = channel.vhost, channel.user
-    user.check_exchange(READ, name, vhost.name)
+    vhost, rights = channel.vhost, channel.rights
+    rights.check_exchange(READ, name, vhost.name)
     exchange = vhost.exchanges.get(name)
     if exchange is not None and exchange.kind == TOPIC:
-        user.check_topic(READ, routing_key, name, vhost.name)
+        rights.check_topic(READ, routing_key, name, vhost.name)
 
 
 # -- queues
@@ -127,7 +129,16 @@ def queue_declare(channel: Channel, method: Method) -> None:
     vhost = channel.vhost
     name = clean_name(method.queue)
     durable = False
-    if method.passive or name.startswith(REPLY_QUEUE + "."):
+    if name == REPLY_QUEUE:
+        # How clients ask whether there is direct reply-to.
+        channel.last_queue = name
+        _reply(channel, _declared(name, 0, 1), bool(method.nowait), durable=False)
+        return
+    if name.startswith(REPLY_PREFIX):
+        if name not in vhost.queues:
+            raise no_queue(name, vhost.name)
+        queue = vhost.queues[name]
+    elif method.passive:
         queue = vhost.queue(name, channel.connection)
         queue.used()
     else:
@@ -135,10 +146,10 @@ def queue_declare(channel: Channel, method: Method) -> None:
         generated = name == ""
         if generated:
             check_server_named(arguments)
-            name = vhost.generated_name()
+            name = channel.rights.new_queue_name(vhost)
         else:
             check_not_reserved("queue", name)
-        channel.user.check_queue(CONFIGURE, name, vhost.name)
+        channel.rights.check_queue(CONFIGURE, name, vhost.name)
         if name not in vhost.queues:
             check_new_queue(vhost, name)
             channel.connection.settings.node_limits.check_new_queue(channel.connection.broker, name)
@@ -147,19 +158,24 @@ def queue_declare(channel: Channel, method: Method) -> None:
         queue = vhost.declare_queue(name, flags, arguments, channel.connection, generated)
         durable = queue.definition != b""
     channel.last_queue = queue.name
-    ok = commands.Queue.DeclareOk()
-    ok.queue = queue.name
-    ok.message_count = queue.ready_count()
-    ok.consumer_count = len(queue.consumers)
+    ok = _declared(queue.name, queue.ready_count(), len(queue.consumers))
     _reply(channel, ok, bool(method.nowait), durable)
+
+
+def _declared(name: str, messages: int, consumers: int) -> commands.Queue.DeclareOk:
+    ok = commands.Queue.DeclareOk()
+    ok.queue = name
+    ok.message_count = messages
+    ok.consumer_count = consumers
+    return ok
 
 
 def _check_dead_letter_rights(channel: Channel, name: str, exchange: Field | None) -> None:
     """Who has a queue's messages published elsewhere must be allowed to read them here and to write them there."""
     if exchange is not None and isinstance(exchange.value, bytes):
         vhost = channel.vhost.name
-        channel.user.check_queue(READ, name, vhost)
-        channel.user.check_exchange(WRITE, exchange.value.decode("utf-8", "surrogateescape"), vhost)
+        channel.rights.check_queue(READ, name, vhost)
+        channel.rights.check_exchange(WRITE, exchange.value.decode("utf-8", "surrogateescape"), vhost)
 
 
 def queue_bind(channel: Channel, method: Method) -> None:
@@ -195,7 +211,7 @@ def _queue_to_bind(
     if not given and not routing_key:
         routing_key = name
     exchange_name = clean_name(exchange)
-    channel.user.check_queue(WRITE, name, channel.vhost.name)
+    channel.rights.check_queue(WRITE, name, channel.vhost.name)
     channel.vhost.refuse_default_exchange(exchange_name)
     _check_source(channel, exchange_name, routing_key)
     return name, exchange_name, routing_key
@@ -204,7 +220,7 @@ def _queue_to_bind(
 def queue_purge(channel: Channel, method: Method) -> None:
     assert isinstance(method, commands.Queue.Purge)
     name = channel.queue_name(clean_name(method.queue))
-    channel.user.check_queue(READ, name, channel.vhost.name)
+    channel.rights.check_queue(READ, name, channel.vhost.name)
     queue = channel.vhost.queue(name, channel.connection)
     ok = commands.Queue.PurgeOk()
     ok.message_count = queue.purge()
@@ -215,13 +231,22 @@ def queue_delete(channel: Channel, method: Method) -> None:
     """A missing queue is no error: it held no messages."""
     assert isinstance(method, commands.Queue.Delete)
     vhost = channel.vhost
-    name = channel.queue_name(clean_name(method.queue))
-    channel.user.check_queue(CONFIGURE, name, vhost.name)
+    name = clean_name(channel.queue_name(method.queue or ""))
+    channel.rights.check_queue(CONFIGURE, name, vhost.name)
     ok = commands.Queue.DeleteOk()
     ok.message_count = 0
     durable = False
-    if name in vhost.queues:
+    own: list[ChannelConsumer] = []
+    if name in vhost.queues and not name.startswith(REPLY_PREFIX):
         queue = vhost.queue(name, channel.connection)
         durable = queue.definition != b""
-        ok.message_count = vhost.delete_queue(queue, bool(method.if_unused), bool(method.if_empty))
+        own = [consumer for consumer in channel.consumers.values() if consumer.queue is queue]
+        channel.deleting = queue
+        try:
+            ok.message_count = vhost.delete_queue(queue, bool(method.if_unused), bool(method.if_empty))
+        finally:
+            channel.deleting = None
     _reply(channel, ok, bool(method.nowait), durable)
+    # As in RabbitMQ: who deletes a queue learns that it is gone before it learns what that means for its consumers.
+    for consumer in own:
+        consumer.tell_cancelled()

@@ -264,7 +264,7 @@ def _create_environment(path: str, map_size: int) -> None:
         databases = Databases(environment)
         with environment.begin(write=True) as txn:
             txn.put(records.SCHEMA_KEY, records.U64.pack(records.SCHEMA_VERSION), db=databases.meta)
-        environment.sync(force=True)
+        environment.sync(True)  # noqa: FBT003  lmdb before 3.0 takes it by place only
     except lmdb.Error as error:
         raise StoreError(path, f"cannot make a store: {error}", getattr(error, "code", 0)) from error
     finally:

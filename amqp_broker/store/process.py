@@ -43,7 +43,7 @@ class ProcessCarrier(Carrier):
             arguments = [str(theirs.fileno()), str(lock), directory.path]
             arguments += [str(directory.map_size), directory.durability]
             arguments.append("logged" if directory.logged else "direct")
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  this interpreter and this package
                 # -P: what lies in the working directory is none of its modules.
                 [sys.executable, "-P", "-m", "amqp_broker.store.child", *arguments],
                 stdin=subprocess.DEVNULL,

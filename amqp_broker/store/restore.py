@@ -23,8 +23,8 @@ from amqp_broker.store.open import ORPHAN_PATIENCE, _lock_broker, _lock_store
 
 _SET_ASIDE: Final = "replaced-"
 _IN_THE_MAKING: Final = "restoring-"
-# What a data directory may contain and still be empty.
-_NOTHING: Final = (BROKER_LOCK, STORE_LOCK, "lost+found")
+# What a data directory may contain and still be empty. A broker that was killed leaves its control socket.
+_NOTHING: Final = (BROKER_LOCK, STORE_LOCK, "control.sock", "lost+found")
 
 
 class Restored:

@@ -91,7 +91,7 @@ class Writer:
     def sync(self) -> None:
         """Have all that was ever applied on disk, whatever the durability was. Raises StoreError."""
         try:
-            self._environment.sync(force=True)
+            self._environment.sync(True)  # noqa: FBT003  lmdb before 3.0 takes it by place only
         except lmdb.Error as error:
             raise self._failure(error) from error
 

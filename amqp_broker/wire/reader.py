@@ -7,11 +7,14 @@ it does not know what a method means, nor that a socket exists.
 This is the file that may be clever, for transient_noack of the comparison benchmark: publishers repeat
 themselves, so the octets of a whole basic.publish frame, and of a content header, are looked up before they are
 parsed. tests/wire/test_reader.py holds it against the plain way, one octet at a time.
+
+It is also where a connection's turn ends when it has taken long enough, however few octets that were: see `unhandled`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Final
 
 from mypy_extensions import mypyc_attr
@@ -19,6 +22,7 @@ from mypy_extensions import mypyc_attr
 from amqp_broker.content.body import Piece, cut
 from amqp_broker.content.header import ContentHeader, HeaderError, parse_header
 from amqp_broker.errors import HardError, frame_error, internal_error, unexpected_frame
+from amqp_broker.wire.assembly import CLASS_BASIC, Content, KnownStart, at_publish
 from amqp_broker.wire.methods import (
     FRAME_BODY,
     FRAME_END,
@@ -29,10 +33,9 @@ from amqp_broker.wire.methods import (
     FRAME_OVERHEAD,
     snippet,
 )
+from amqp_broker.wire.turns import METHOD_STEPS, STEPS, TABLE_STEP, before_all_time
 
 BASIC_PUBLISH: Final = b"\x00\x3c\x00\x28"
-CLASS_BASIC: Final = 60
-METHOD_PUBLISH: Final = 40
 
 # Each is dropped whole when full: a publisher that never repeats itself pays for an insertion, no more.
 MOST_PUBLISHES_KNOWN: Final = 1024
@@ -45,8 +48,8 @@ STREAMED_FRAME: Final = 16384
 # A body longer than this is worth being received where it will stay: see `FrameReader.body_due`.
 LARGE_BODY: Final = 262144
 
-# Of a client that is not heard yet, octets.
-MOST_HELD: Final = 65536
+# Of a client that has not logged in yet, octets.
+MOST_HELD: Final = 32768
 
 
 class Publish:
@@ -76,8 +79,8 @@ class Publish:
         if end + 1 != len(payload):
             raise IndexError(end)
         self.address: bytes = payload[6:end]
-        self.exchange: str = payload[7:key_at].decode()
-        # Unlike a name, a routing key may be any octets.
+        # Unlike names elsewhere, both may be any octets: an exchange of such a name is not found.
+        self.exchange: str = payload[7:key_at].decode("utf-8", "surrogateescape")
         self.routing_key: str = payload[key_at + 1 : end].decode("utf-8", "surrogateescape")
         flags = payload[end]
         self.frame: bytes = b""
@@ -117,35 +120,6 @@ class FrameHandler(ABC):
         """Whether stray content is dropped unseen, because the connection is being closed."""
 
 
-class _Content:
-    """A publish whose content is not complete. header is None until the content header came.
-
-    refused: too large; what still comes of it is dropped.
-    """
-
-    __slots__ = ("chunks", "header", "publish", "refused", "remaining")
-
-    def __init__(self, publish: Publish) -> None:
-        self.publish: Publish = publish
-        self.header: ContentHeader | None = None
-        self.remaining: int = 0
-        self.refused: bool = False
-        self.chunks: list[Piece] = []
-
-
-class _KnownStart:
-    """What comes before the body of a message: a publish frame, a header frame and the head of a body frame."""
-
-    __slots__ = ("body_size", "header", "octets", "publish", "size")
-
-    def __init__(self, octets: bytes, publish: Publish, header: ContentHeader) -> None:
-        self.octets: bytes = octets
-        self.size: int = len(octets)
-        self.publish: Publish = publish
-        self.header: ContentHeader = header
-        self.body_size: int = header.body_size
-
-
 class FrameReader:
     """The receiving half of a connection, after the protocol header.
 
@@ -154,10 +128,11 @@ class FrameReader:
     known_start: how the last two messages began, if they began alike. last_publish, last_header: of the last one.
     large: the content with a large body that is being received; None between such.
     large_before: the last message that began had a large body, so the next one may have one too.
-    held: what comes is kept and not handled; stopped is true, too.
+    held: so many octets are kept and not handled; stopped is true, too. 0 if everything is handled.
     """
 
     __slots__ = (
+        "clock",
         "contents",
         "frame_max",
         "handler",
@@ -171,26 +146,39 @@ class FrameReader:
         "max_message_size",
         "publishes",
         "rest",
+        "steps",
         "stopped",
         "stream_content",
         "stream_left",
+        "unhandled",
+        "until",
     )
 
-    def __init__(self, handler: FrameHandler, frame_max: int, max_message_size: int) -> None:
+    def __init__(
+        self,
+        handler: FrameHandler,
+        frame_max: int,
+        max_message_size: int,
+        clock: Callable[[], float] = before_all_time,
+    ) -> None:
         self.handler: FrameHandler = handler
         self.frame_max: int = frame_max
         self.max_message_size: int = max_message_size
+        self.clock: Callable[[], float] = clock
+        self.until: float = 0.0
+        self.steps: int = STEPS
+        self.unhandled: bool = False
         self.rest: bytes = b""
         self.stopped: bool = False
-        self.held: bool = False
-        self.contents: dict[int, _Content] = {}
+        self.held: int = 0
+        self.contents: dict[int, Content] = {}
         self.publishes: dict[bytes, Publish] = {}
         self.headers: dict[bytes, ContentHeader] = {}
-        self.stream_content: _Content | None = None
+        self.stream_content: Content | None = None
         self.stream_left: int = 0
-        self.large: _Content | None = None
+        self.large: Content | None = None
         self.large_before: bool = False
-        self.known_start: _KnownStart | None = None
+        self.known_start: KnownStart | None = None
         self.last_publish: Publish | None = None
         self.last_header: ContentHeader | None = None
 
@@ -209,7 +197,8 @@ class FrameReader:
     def stop(self) -> None:
         """Ignore all that is still to come."""
         self.stopped = True
-        self.held = False
+        self.held = 0
+        self.unhandled = False
         self.rest = b""
         self.drop_contents()
         self.forget_publishes()
@@ -217,9 +206,15 @@ class FrameReader:
         self.stream_content = None
         self.stream_left = 0
 
-    def hold(self, *, held: bool) -> None:
-        """Keep what is still to come, up to MOST_HELD octets; or have the next `feed`, even of nothing, go on."""
-        self.stopped = self.held = held
+    def begin_turn(self, until: float) -> None:
+        """Something is done in each turn, even if its time is up before it begins."""
+        self.until = until
+        self.steps = STEPS
+
+    def hold(self, most: int) -> None:
+        """Keep what is still to come, up to so many octets; with 0 have the next `feed`, even of nothing, go on."""
+        self.stopped = most > 0
+        self.held = most
 
     def body_due(self) -> int:
         """How many octets still belong to the large body being received, with its frames' heads and ends.
@@ -262,7 +257,7 @@ class FrameReader:
         except HardError:
             self.rest = b"" if self.stopped else bytes(data[stop + 1 :])
             raise
-        if pos < end and not self.stopped:
+        if pos < end and (self.held > 0 or not self.stopped):
             self.feed(bytes(data[pos:]))
 
     def feed(self, data: bytes) -> None:  # noqa: C901, PLR0912, PLR0915  the hot loop stands in one place
@@ -276,10 +271,14 @@ class FrameReader:
         pos = 0
         end = len(data)
         stop = self.stream_left
+        self.unhandled = False
         try:
             if stop:
                 pos = self._stream(data, 0)
             while end - pos >= FRAME_HEAD_SIZE and not self.stopped:
+                self.steps -= 1
+                if self.steps < 0 and self._time_is_up():
+                    break
                 known = self.known_start
                 if known is not None and data.startswith(known.octets, pos) and not self.contents:
                     start = pos + known.size
@@ -300,7 +299,9 @@ class FrameReader:
                     break
                 kind = data[pos]
                 if data[stop] != FRAME_END:
-                    raise self._lost(f"{{invalid_frame_end_marker,{data[stop]}}}", kind, data[pos + 7 : stop])
+                    # Of a body frame that might have been passed on as it came nothing is quoted.
+                    quoted = b"" if kind == FRAME_BODY and size > STREAMED_FRAME else data[pos + 7 : stop]
+                    raise self._lost(f"{{invalid_frame_end_marker,{data[stop]}}}", kind, quoted)
                 if kind == FRAME_METHOD:
                     publish = self.publishes.get(data[pos:stop])
                     if publish is not None:
@@ -315,10 +316,15 @@ class FrameReader:
             # The next call goes on behind the frame that was wrong.
             self.rest = b"" if self.stopped else data[stop + 1 :]
             raise
-        if pos < end and (self.held or not self.stopped):
+        if pos < end and (self.held > 0 or not self.stopped):
             self.rest = data[pos:] if pos else data
-            if self.held and end - pos > MOST_HELD:
-                raise self._lost(f"{{not_heard_yet,{end - pos}}}", data[pos], b"")
+            if self.held and end - pos > self.held:
+                raise self._lost(f"{{not_heard_yet,{self.held}}}", data[pos], b"")
+
+    def _time_is_up(self) -> bool:
+        self.steps = STEPS
+        self.unhandled = self.clock() >= self.until
+        return self.unhandled
 
     def _lost(self, problem: str, kind: int, payload: bytes) -> HardError:
         """Where the next frame starts cannot be told any more: nothing else is read."""
@@ -354,12 +360,12 @@ class FrameReader:
                     ):
                         if header is self.last_header and publish is self.last_publish:
                             octets = publish.frame + data[pos - 1 : pos_body + 7]
-                            self.known_start = _KnownStart(octets, publish, header)
+                            self.known_start = KnownStart(octets, publish, header)
                         self.last_publish = publish
                         self.last_header = header
                         self.handler.message_received(publish, header, data[pos_body + 7 : stop], None)
                         return stop + 1
-        self.contents[publish.channel_id] = _Content(publish)
+        self.contents[publish.channel_id] = Content(publish)
         return pos
 
     def _frame(self, data: bytes, pos: int, stop: int) -> None:
@@ -369,6 +375,7 @@ class FrameReader:
         if kind == FRAME_METHOD and len(payload) >= 4:
             if channel_id in self.contents:
                 self._method_in_content(channel_id)
+            self.steps -= METHOD_STEPS + len(payload) // TABLE_STEP
             if payload[:4] == BASIC_PUBLISH:
                 self._new_publish(channel_id, payload, data[pos:stop])
             else:
@@ -389,7 +396,7 @@ class FrameReader:
             self.publishes.clear()
         publish.frame = frame
         self.publishes[frame] = publish
-        self.contents[channel_id] = _Content(publish)
+        self.contents[channel_id] = Content(publish)
 
     def _header(self, channel_id: int, payload: bytes) -> None:
         content = self.contents.get(channel_id)
@@ -398,11 +405,12 @@ class FrameReader:
             return
         class_id = payload[0] << 8 | payload[1]
         if class_id != CLASS_BASIC:
-            raise _at_publish(
+            raise at_publish(
                 f"expected content header for class {CLASS_BASIC}, got one for class {class_id} instead"
             )
         header = self.headers.get(payload)
         if header is None:
+            self.steps -= len(payload) // TABLE_STEP
             try:
                 header = parse_header(payload)
             except HeaderError:
@@ -434,12 +442,11 @@ class FrameReader:
             self._content_unexpected(channel_id, FRAME_BODY, bytes(payload[:17]))
             return
         content.remaining -= len(payload)
-        if not content.refused:
-            content.chunks.append(payload)
+        content.take(payload, last=content.remaining <= 0)
         if content.remaining <= 0:
             self._complete(channel_id, content)
 
-    def _complete(self, channel_id: int, content: _Content) -> None:
+    def _complete(self, channel_id: int, content: Content) -> None:
         header = content.header
         assert header is not None
         if content.remaining < 0:
@@ -475,8 +482,7 @@ class FrameReader:
             end -= 1
         if end > pos:
             self.stream_left -= end - pos
-            if not content.refused:
-                content.chunks.append(cut(data, pos, end))
+            content.take(cut(data, pos, end), last=not self.stream_left and content.remaining <= 0)
         if self.stream_left:
             return end
         if data[end] != FRAME_END:
@@ -496,25 +502,11 @@ class FrameReader:
             if channel_id == 0:
                 raise unexpected_frame(f"type {kind}, {snippet(payload)}")
             raise unexpected_frame("expected method frame, got non method frame instead")
-        raise self._content_due(content)
+        raise content.due()
 
     def _method_in_content(self, channel_id: int) -> None:
         content = self.contents[channel_id]
         if not content.refused:
-            raise self._content_due(content)
+            raise content.due()
         # Who was told that the message is too large may stop in the middle of it.
         del self.contents[channel_id]
-
-    def _content_due(self, content: _Content) -> HardError:
-        due = (
-            f"header for class {CLASS_BASIC}, got non content header"
-            if content.header is None
-            else "body, got non content body"
-        )
-        return _at_publish(f"expected content {due} frame instead")
-
-
-def _at_publish(explanation: str) -> HardError:
-    error = unexpected_frame(explanation)
-    error.class_id, error.method_id = CLASS_BASIC, METHOD_PUBLISH
-    return error

@@ -161,6 +161,27 @@ def test_a_pattern_is_searched_for(vhost: VirtualHost) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "matches", "others"),
+    [
+        ("", ["", "q"], []),
+        ("^$", [""], ["q"]),
+        ("^..$", ["é", "ab"], ["a", "éé"]),
+        (r"^[[:alpha:]]+\z", ["a"], ["a\n", "1"]),
+        (r"^\Qa.b\E$", ["a.b"], ["axb"]),
+    ],
+)
+def test_a_pattern_means_what_it_means_to_rabbitmq(
+    vhost: VirtualHost, pattern: str, matches: list[str], others: list[str]
+) -> None:
+    set_policy = policy("p", pattern, max_length=1)
+    assert [name for name in matches if not set_policy.is_for_queue(name, "classic")] == []
+    assert [name for name in others if set_policy.is_for_queue(name, "classic")] == []
+    assert [name for name in matches if not set_policy.is_for_exchange(name)] == []
+    with pytest.raises(InvalidPolicy, match="pattern should be regular expression but is invalid"):
+        policy("p", r"\p{L}", max_length=1)
+
+
+@pytest.mark.parametrize(
     ("apply_to", "classic", "quorum", "exchange"),
     [
         ("all", True, True, True),

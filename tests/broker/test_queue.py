@@ -182,6 +182,7 @@ def test_the_single_active_consumer_takes_everything_until_it_is_gone(store: Led
     queue.remove_consumer(second)
     publish(queue, b"3")
     queue.remove_consumer(first)
+    queue.next_active()
     publish(queue, b"4")
     assert first.bodies() == [b"1", b"2", b"3"]
     assert second.bodies() == []
@@ -202,6 +203,7 @@ def test_the_next_single_active_consumer_takes_what_waited(store: LedgerStore) -
     first, second = Taker(queue, tag="a", room=0).start(), Taker(queue, tag="b").start()
     publish(queue, b"1")
     queue.remove_consumer(first)
+    queue.next_active()
     assert second.bodies() == [b"1"]
 
 

@@ -20,6 +20,13 @@ CONFS = {
     "ssl_options.fail_if_no_peer_cert = true\nssl_options.versions.1 = tlsv1.3\nauth_mechanisms.1 = EXTERNAL\n",
     "limits": "vm_memory_high_watermark.relative = 0.123456789\ndisk_free_limit.absolute = 1234567891\n"
     "consumer_timeout = 1234567\nhandshake_timeout = 1001\nframe_max = 0\nconnection_max = 12\n",
+    "http": "auth_backends.1 = cache\nauth_backends.2 = internal\nauth_cache.cached_backend = http\n"
+    "auth_cache.cache_ttl = 2500\nauth_cache.cache_refusals = true\nauth_http.http_method = post\n"
+    + "".join(
+        f"auth_http.{name}_path = https://h:8/{name}\n" for name in ("user", "vhost", "resource", "topic")
+    ),
+    "http without a cache": "auth_backends.1.authn = http\nauth_backends.1.authz = internal\n"
+    "auth_http.user_path = http://h/u\n",
     "passed over": "cluster_partition_handling = autoheal\nlisteners.tcp.1 = ::1:5673\nnet_ticktime = 60\n",
 }
 
@@ -99,7 +106,7 @@ def test_a_file_that_is_toml_already_is_refused(tmp_path: Path, capsys: pytest.C
 
 def test_check_config_names_what_has_no_effect(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     conf.write_text("net_ticktime = 60\n")
-    assert main(["check-config", str(conf)]) == 0
+    assert main(["check-config", "--values-only", str(conf)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{conf}:1: net_ticktime: no effect: this broker is one node",
         f"{conf}: ok",

@@ -133,7 +133,7 @@ def test_a_directory_that_is_in_use_is_said_to_be(data: str, capsys: pytest.Capt
             assert (status, out) == (1, "")
             assert f"{data}: data directory is in use by another broker (pid " in err
             assert err.endswith(
-                "; a running broker loads the file of data.load_definitions again on SIGHUP\n"
+                "; it does not answer on its control socket: it may be starting or stopping\n"
             )
     finally:
         directory.close()
@@ -172,6 +172,6 @@ def test_there_is_nothing_to_export_where_no_broker_was(
     assert run(capsys, "export", "-", "--data-dir", data) == (
         1,
         "",
-        f"amqp-broker: error: {data}: no such data directory\n",
+        f"amqp-broker: error: {data}: no broker runs here, and there are no data of one\n",
     )
     assert not Path(data).exists()

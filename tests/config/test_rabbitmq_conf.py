@@ -120,6 +120,7 @@ def option(config: Config, path: str) -> object:
         ("log.file = false", "log.file", ""),
         ("auth_http.http_method = post", "auth.http.method", "post"),
         ("auth_http.user_path = http://localhost/user", "auth.http.user_path", "http://localhost/user"),
+        ("auth_http.topic_path = https://[::1]:8/a", "auth.http.topic_path", "https://[::1]:8/a"),
         ("auth_http.request_timeout = 1500", "auth.http.timeout", 1.5),
     ],
 )
@@ -216,12 +217,62 @@ def test_external_goes_by_the_distinguished_name_unless_something_else_is_said(c
     assert conf.load(external + "ssl_cert_login_from = common_name\n").auth.external_name == "common_name"
 
 
-def test_logins_over_http_with_permissions_here(conf: Conf) -> None:
+PATHS = "".join(
+    f"auth_http.{name}_path = http://localhost:8000/auth/{name}\n"
+    for name in ("user", "vhost", "resource", "topic")
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "backends"),
+    [
+        ("auth_backends.1 = http", ["http"]),
+        ("auth_backends.1 = rabbit_auth_backend_http", ["http"]),
+        ("auth_backends.1.authn = http", ["http"]),
+        ("auth_backends.1.authz = http", ["http"]),
+        ("auth_backends.1.authn = http\nauth_backends.1.authz = internal", ["http+internal"]),
+        ("auth_backends.1.authn = internal\nauth_backends.1.authz = http", ["internal+http"]),
+        ("auth_backends.2 = http\nauth_backends.1 = internal", ["internal", "http"]),
+        (
+            "auth_backends.1 = http\nauth_backends.2.authz = http\nauth_backends.3 = internal",
+            ["http", "internal"],
+        ),
+        ("auth_backends.1 = cache", ["internal"]),
+        ("auth_backends.1 = cache\nauth_cache.cached_backend = http", ["http"]),
+        (
+            "auth_backends.1 = cache\n"
+            "auth_cache.cached_backend.authn = http\nauth_cache.cached_backend.authz = internal",
+            ["http+internal"],
+        ),
+    ],
+)
+def test_who_is_asked(conf: Conf, lines: str, backends: list[str]) -> None:
+    assert conf.load(f"{PATHS}{lines}\n").auth.backends == tuple(backends)
+
+
+def test_logins_over_http_take_one_address_alone(conf: Conf) -> None:
     text = (
         "auth_backends.1 = internal\nauth_backends.2.authn = http\nauth_backends.2.authz = internal\n"
         "auth_http.user_path = http://localhost:8000/auth/user\n"
     )
-    assert conf.load(text).auth.backends == ("internal", "http")
+    assert conf.load(text).auth.backends == ("internal", "http+internal")
+
+
+def test_answers_are_kept_as_long_as_the_cache_says(conf: Conf) -> None:
+    http = conf.load(f"{PATHS}auth_backends.1 = http\n").auth.http
+    assert (http.cache, http.cache_rights, http.cache_refusals) == (0, 15, False)
+    cached = f"{PATHS}auth_backends.1 = cache\nauth_cache.cached_backend = http\n"
+    http = conf.load(cached).auth.http
+    assert (http.cache, http.cache_rights, http.cache_refusals) == (15, 15, False)
+    http = conf.load(f"{cached}auth_cache.cache_ttl = 500\nauth_cache.cache_refusals = true\n").auth.http
+    assert (http.cache, http.cache_rights, http.cache_refusals) == (0.5, 1, True)
+
+
+def test_a_cache_that_nothing_goes_through_is_worth_a_line(conf: Conf) -> None:
+    conf.load(f"{PATHS}auth_backends.1 = http\nauth_cache.cache_ttl = 500\n")
+    assert conf.passed_over() == [
+        "6: auth_cache.cache_ttl: no effect: it takes auth_backends with cache, which stands for http"
+    ]
 
 
 def test_users_that_are_named_for_loopback_replace_guest(conf: Conf) -> None:
@@ -302,7 +353,7 @@ def test_where_and_how_lines_are_logged(
         "ssl_options.honor_cipher_order = true",
         "ssl_options.depth = 2",
         "definitions.skip_if_unchanged = true",
-        "auth_http.resource_path = http://localhost/resource",
+        "auth_http.connection_timeout = 1500",
         "default_queue_type = quorum",
     ],
 )
@@ -363,13 +414,23 @@ def test_keys_that_say_what_is_so_anyway_are_not_worth_a_line(conf: Conf) -> Non
         ),
         ("ssl_options.versions.1 = tlsv1.1", "1: ssl_options.versions.1 = tlsv1.1: versions before TLS 1.2"),
         ("ssl_options.crl_check = peer", "1: ssl_options.crl_check = peer: lists of revoked certificates"),
-        ("auth_backends.1 = ldap", "1: auth_backends.1 = ldap: expected internal or http"),
-        ("auth_backends.1 = http", "1: auth_backends.1 = http: permissions cannot be asked for over HTTP"),
-        ("auth_backends.1.authz = http", "1: auth_backends.1.authz = http: permissions cannot be asked for"),
-        ("auth_backends.1.authn = http", "1: auth_backends.1.authn = http: permissions cannot be asked for"),
+        ("auth_backends.1 = ldap", "1: auth_backends.1 = ldap: expected internal, http or cache"),
+        ("auth_backends.1 = http", "1: auth_backends.1 = http: this needs auth_http.user_path"),
+        (
+            "auth_backends.1 = http\nauth_http.user_path = http://h/u",
+            "1: auth_backends.1 = http: this needs auth_http.vhost_path",
+        ),
         (
             "auth_backends.1.authn = http\nauth_backends.1.authz = internal",
             "1: auth_backends.1.authn = http: this needs auth_http.user_path",
+        ),
+        (
+            "auth_backends.1.authn = cache\nauth_backends.1.authz = internal",
+            "1: auth_backends.1.authn = cache: cache stands for both",
+        ),
+        (
+            "auth_backends.1 = cache\nauth_cache.cached_backend = ldap",
+            "2: auth_cache.cached_backend = ldap: expected internal or http",
         ),
         ("auth_mechanisms.1 = ANONYMOUS", "1: auth_mechanisms.1 = ANONYMOUS: auth.mechanisms takes"),
         (

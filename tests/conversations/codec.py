@@ -125,6 +125,7 @@ NUMBERS: Final[dict[str, str]] = {
     "I": ">i",
     "i": ">I",
     "l": ">q",
+    "L": ">q",
     "f": ">f",
     "d": ">d",
     "T": ">Q",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .client import Channel, Client
-from .codec import BODY, CONTENT_METHODS, HEADER, METHODS, encode_header
+from .codec import BODY, CONTENT_METHODS, HEADER, METHOD, METHODS, encode_header, encode_method
 from .conftest import Connect, Names
 
 Differs = Callable[..., Any]
@@ -26,6 +26,11 @@ def test_a_channel_of_any_number_can_be_opened_and_closed(client: Client, number
 def test_a_channel_cannot_be_opened_twice(channel: Channel) -> None:
     channel.send("channel.open")
     channel.client.refuses(504, "second 'channel.open' seen", "channel.open")
+
+
+def test_a_second_open_is_read_first(channel: Channel) -> None:
+    channel.client.send_frame(METHOD, channel.number, encode_method("channel.open", {}) + b"\0")
+    channel.client.refuses(501, "cannot decode <<0,0>>", "channel.open")
 
 
 WITH_CONTENT = [*CONTENT_METHODS, "basic.publish"]

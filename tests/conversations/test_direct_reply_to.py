@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from .client import Channel, Client
 
 Differs = Callable[..., Any]
@@ -84,6 +86,14 @@ def test_the_reply_address_can_be_declared_while_the_asker_is_there(
     channel.refuses(404, f"no queue '{address}' in vhost '/'", "queue.declare")
 
 
+@pytest.mark.parametrize("passive", [True, False])
+def test_who_declares_the_pseudo_queue_learns_that_there_is_direct_reply_to(
+    channel: Channel, passive: bool
+) -> None:
+    found = channel.call("queue.declare", queue=REPLY_QUEUE, passive=passive)
+    assert found == {"queue": REPLY_QUEUE, "message_count": 0, "consumer_count": 1}
+
+
 def test_a_reply_consumer_has_to_be_there_before_the_question(channel: Channel, queue: str) -> None:
     channel.publish("question", routing_key=queue, reply_to=REPLY_QUEUE)
     channel.refuses(406, "fast reply consumer does not exist", "basic.publish")
@@ -111,3 +121,12 @@ def test_any_other_reply_to_is_left_alone(channel: Channel, queue: str) -> None:
     message = channel.get(queue)
     assert message is not None
     assert message.properties == {"reply_to": "amq.rabbitmq.reply-to.made.up"}
+
+
+@pytest.mark.parametrize("passive", [True, False])
+def test_that_there_is_direct_reply_to_shows_in_a_declare(channel: Channel, passive: bool) -> None:
+    assert channel.call("queue.declare", queue=REPLY_QUEUE, passive=passive) == {
+        "queue": REPLY_QUEUE,
+        "message_count": 0,
+        "consumer_count": 1,
+    }

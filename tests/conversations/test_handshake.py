@@ -86,6 +86,7 @@ def test_a_header_of_0_8_starts_the_connection_as_0_8(dial: Connect, said: bytes
     client.send_bytes(said)
     start = client.expect("connection.start")
     assert (start["version_major"], start["version_minor"]) == (8, 0)
+    assert start["server_properties"]["capabilities"].value == {}
 
 
 def test_a_header_may_come_octet_by_octet(dial: Connect) -> None:

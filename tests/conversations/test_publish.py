@@ -284,3 +284,10 @@ def test_a_message_of_a_mebibyte_and_more_arrives_whole(channel: Channel, queue:
     message = channel.get(queue)
     assert message is not None
     assert message.body == body
+
+
+def test_an_exchange_whose_name_is_not_utf_8_is_not_found(channel: Channel) -> None:
+    channel.publish("m", exchange=b"x\xff")  # type: ignore[arg-type]
+    reply = channel.receive()
+    assert (reply.name, reply["reply_code"]) == ("channel.close", 404)
+    assert reply["reply_text"] == "NOT_FOUND - no exchange 'x\udcff' in vhost '/'"

@@ -337,3 +337,19 @@ def test_settling_a_message_of_a_deleted_queue_is_fine(channel: Channel, queue: 
     channel.send("basic.ack", delivery_tag=1)
     channel.send("basic.reject", delivery_tag=2, requeue=True)
     channel.hears_nothing()
+
+
+def test_a_name_of_nothing_but_line_ends_is_no_queue(channel: Channel, queue: str) -> None:
+    assert channel.call("queue.delete", queue="\r\n") == {"message_count": 0}
+    assert channel.counts(queue) == (0, 0)
+
+
+@pytest.mark.parametrize(("value", "said"), [(60000.0, "6.0e4"), (10.5, "10.5")])
+def test_a_float_is_told_as_erlang_writes_it(channel: Channel, names: Names, value: float, said: str) -> None:
+    queue = channel.declare(names.queue(), arguments={"x-expires": 60000})
+    channel.send("queue.declare", queue=queue, arguments={"x-expires": value})
+    channel.refuses(
+        406,
+        f"inequivalent arg 'x-expires' for queue '{queue}' in vhost '/': received '{said}' but current is '60000'",
+        "queue.declare",
+    )

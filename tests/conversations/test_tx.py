@@ -263,3 +263,14 @@ def test_transactions_of_two_channels_do_not_mix(client: Client, queue: str) -> 
     two.call("tx.commit")
     one.call("tx.rollback")
     assert two.drain(queue) == ["two"]
+
+
+def test_a_queue_declared_in_the_place_of_a_deleted_one_gets_what_was_published(
+    tx: Channel, channel: Channel, queue: str
+) -> None:
+    tx.publish("kept", routing_key=queue, mandatory=True)
+    tx.hears_nothing()
+    channel.call("queue.delete", queue=queue)
+    channel.declare(queue)
+    tx.call("tx.commit")
+    assert channel.arrivals(queue, 1) == ["kept"]

@@ -249,6 +249,7 @@ def test_the_configurations_user_is_not_made_to_last(broker: Broker, store: Ledg
 
 # -- all or nothing
 
+
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"vhosts": [{}]}, "$.vhosts[0].name", "missing"),
     ({"vhosts": [{"name": "x" * 256}]}, "$.vhosts[0].name", "longer than 255 bytes"),
@@ -302,6 +303,26 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         },
         "$.parameters[0].value",
         "max-queues should be a whole number",
+    ),
+    (
+        {"parameters": [{"component": "c", "name": "n", "vhost": "/", "value": [2**64]}]},
+        "$.parameters[0].value",
+        "has a number that does not fit in 64 bits",
+    ),
+    (
+        {"global_parameters": [{"name": "n", "value": {"deep": -(2**64)}}]},
+        "$.global_parameters[0].value",
+        "has a number that does not fit in 64 bits",
+    ),
+    (
+        {"users": [{"name": "u", "password": "p", "limits": {"max-channels": 2**64}}]},
+        "$.users[0].limits",
+        "has a number that does not fit in 64 bits",
+    ),
+    (
+        {"vhosts": [{"name": "v", "metadata": {"theirs": 2**64}}]},
+        "$.vhosts[0].metadata",
+        "has a number that does not fit in 64 bits",
     ),
     (
         {"parameters": [{"component": "c", "name": "n", "vhost": "nope"}]},
@@ -474,3 +495,16 @@ def test_a_default_type_that_there_is_not_is_told(broker: Broker) -> None:
     assert [warning.path for warning in loaded.warnings] == ["$.vhosts[0].default_queue_type"]
     vhost: VirtualHost = broker.vhosts["v"]
     assert vhost.declare_queue("q", DURABLE, {}, None).arguments == {}
+
+
+@pytest.mark.parametrize("levels", [72, 73, 900])
+def test_what_is_nested_too_deeply_is_refused_whole(levels: int) -> None:
+    text = '{"global_parameters": ' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+    if levels == 72:
+        assert [str(problem) for problem in read(text).problems] == [
+            "$.global_parameters[0]: expected an object"
+        ]
+        return
+    with pytest.raises(InvalidDefinitions) as caught:
+        read(text)
+    assert str(caught.value) == "$: has more than 72 levels of lists and objects within each other"

@@ -8,6 +8,7 @@ other test has and removes what was declared under them. Tests that stop or kill
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.server.broker_process import BrokerProcess
+from tests.server.service import Service
 from tests.server.target import Names, RunningBroker
 
 
@@ -65,6 +67,19 @@ def connection(broker: RunningBroker) -> Iterator[pika.BlockingConnection]:
 @pytest.fixture
 def channel(connection: pika.BlockingConnection) -> BlockingChannel:
     return connection.channel()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A service that says over HTTP who may do what."""
+    with Service() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.goes_on.set()
+        running.dribbles = False
+        running.shutdown()
+        thread.join()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -41,6 +42,11 @@ class Authority:
     def server(self, name: str = "server", *identities: str) -> tuple[Path, Path]:
         """The files of a certificate for these names, localhost and 127.0.0.1 if there are none, and of its key."""
         return self._write(name, self._ca.issue_cert(*(identities or (SERVER_NAME, "127.0.0.1"))))
+
+    def dated(self, first: datetime, last: datetime) -> tuple[Path, Path]:
+        """The same for a server's that is valid from then until then."""
+        issued = self._ca.issue_cert(SERVER_NAME, not_before=first, not_after=last)
+        return self._write("dated", issued)
 
     def client(self, name: str = "client", **subject: Any) -> tuple[Path, Path]:
         """The same for a client with this common name."""

@@ -303,23 +303,15 @@ def test_what_was_verified_is_bounded_and_forgets_the_oldest() -> None:
     verified = Verified()
     keys = [verified.key(b"%d" % number) for number in range(MOST_REMEMBERED + 1)]
     for key in keys[:-1]:
-        verified.remember(key, 0.0)
-    assert verified.holds(keys[0], 0.0)
-    verified.remember(keys[-1], 0.0)
+        verified.remember(key)
+    assert verified.holds(keys[0])
+    verified.remember(keys[-1])
     assert len(verified) == MOST_REMEMBERED
-    assert verified.holds(keys[0], 0.0)
-    assert not verified.holds(keys[1], 0.0)
+    assert verified.holds(keys[0])
+    assert not verified.holds(keys[1])
 
 
 def test_parts_cannot_be_moved_from_one_to_the_next() -> None:
     verified = Verified()
     assert verified.key(b"ab", b"c") != verified.key(b"a", b"bc")
     assert verified.key(b"a") != Verified().key(b"a")
-
-
-def test_what_lasts_for_a_time_ends_with_it() -> None:
-    verified = Verified(15.0)
-    key = verified.key(b"x")
-    verified.remember(key, 100.0)
-    assert verified.holds(key, 114.0)
-    assert not verified.holds(key, 115.0)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pika
 import pika.exceptions
 import pytest
 
 from amqp_broker.broker.passwords import SHA256, PasswordHash, hash_password
-from amqp_broker.config import Http
 from amqp_broker.server.login_delays import FREE
 from tests.server.broker_process import BrokerProcess
 from tests.server.login_house import House, answered
+from tests.server.service import Service
 from tests.session.world import Peer, method
 
 pytestmark = pytest.mark.anyio
@@ -26,59 +22,6 @@ NO_ANSWER = "no answer of the HTTP backend"
 REFUSED = "user 'alice' - invalid credentials"
 TUNE_OK = method(0, "connection.tune-ok", channel_max=2047, frame_max=131072, heartbeat=0)
 OPEN = method(0, "connection.open", virtual_host="/")
-
-
-class Service(ThreadingHTTPServer):
-    """answers: status and text by path. asked: method, path and values of each request. goes_on: lets it answer."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers = {"/user": (200, "allow"), "/vhost": (200, "allow")}
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
-        self.goes_on = threading.Event()
-        self.goes_on.set()
-
-    def options(self, **changes: Any) -> Http:
-        url = f"http://127.0.0.1:{self.server_port}"
-        return Http(**({"user_path": f"{url}/user", "vhost_path": f"{url}/vhost"} | changes))
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Service
-
-    def do_GET(self) -> None:
-        self.answer(urlsplit(self.path).query)
-
-    def do_POST(self) -> None:
-        assert self.headers["Content-Type"] == "application/x-www-form-urlencoded"
-        self.answer(self.rfile.read(int(self.headers["Content-Length"])).decode())
-
-    def answer(self, form: str) -> None:
-        path = urlsplit(self.path).path
-        values = {name: value[0] for name, value in parse_qs(form, keep_blank_values=True).items()}
-        self.server.asked.append((self.command, path, values))
-        self.server.goes_on.wait(10)
-        status, text = self.server.answers[path]
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text.encode())))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *args: object) -> None:
-        """Nobody wants to read it."""
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with Service() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield running
-        running.goes_on.set()
-        running.shutdown()
-        thread.join()
 
 
 def house_asking(service: Service, *backends: str, **options: Any) -> House:
@@ -134,9 +77,11 @@ async def test_a_service_that_does_not_answer_lets_nobody_in(service: Service) -
     assert await house.login("alice", "wonderland") == NO_ANSWER
 
 
-async def test_a_user_without_permissions_here_does_not_get_in(service: Service) -> None:
+async def test_a_user_needs_to_be_here_if_permissions_here_count(service: Service) -> None:
     reason = "user 'bob' - allowed by the HTTP backend, but there is no such user here"
-    assert await house_asking(service).login("bob", "builder") == reason
+    assert await house_asking(service, "http+internal").login("bob", "builder") == reason
+    assert await house_asking(service, "http").login("bob", "builder") == "in"
+    assert await house_asking(service, "http+internal", "http").login("bob", "builder") == "in"
 
 
 async def test_a_user_of_this_machine_is_refused_elsewhere(service: Service) -> None:
@@ -226,7 +171,7 @@ async def opened(house: House, *, address: str = "") -> Peer:
 
 async def test_the_service_is_asked_about_the_vhost(service: Service) -> None:
     house = house_asking(service)
-    house.world.broker.users["alice"].tags = ["monitoring", "management"]
+    service.answers["/user"] = (200, "allow monitoring  management")
     peer = await opened(house, address="10.0.0.9")
     assert peer.names() == ["connection.open-ok"]
     values = {"username": "alice", "vhost": "/", "ip": "10.0.0.9", "tags": "monitoring management"}
@@ -256,10 +201,39 @@ async def test_only_the_users_of_the_service_are_asked_about(service: Service) -
     assert service.asked == []
 
 
-async def test_no_vhost_is_asked_about_without_a_place_to_ask(service: Service) -> None:
-    house = house_asking(service, vhost_path="")
+async def test_no_vhost_is_asked_about_if_permissions_here_count(service: Service) -> None:
+    house = house_asking(service, "http+internal")
     assert (await opened(house)).names() == ["connection.open-ok"]
     assert [path for _, path, _ in service.asked] == ["/user"]
+
+
+async def test_own_users_whose_rights_the_service_knows_are_asked_about_with_their_tags(
+    service: Service,
+) -> None:
+    house = house_asking(service, "internal+http")
+    house.world.broker.put_user("alice", hash_password("wonderland"), ["monitoring"], {})
+    service.answers["/user"] = (200, "allow administrator")
+    assert (await opened(house, address="10.0.0.9")).names() == ["connection.open-ok"]
+    values = {"username": "alice", "vhost": "/", "ip": "10.0.0.9", "tags": "monitoring"}
+    assert service.asked == [
+        ("GET", "/user", {"username": "alice", "password": "wonderland"}),
+        ("GET", "/vhost", values),
+    ]
+    assert await house.login("alice", "wrong") == REFUSED
+    service.answers["/user"] = (200, "deny")
+    house.add("bob", hash_password("builder"))
+    assert await house.login("bob", "builder") == "user 'bob' - invalid credentials"
+
+
+async def test_refusals_count_as_long_if_they_are_to(service: Service) -> None:
+    house = house_asking(service, cache_refusals=True)
+    service.answers["/user"] = (200, "deny")
+    assert await house.login("alice", "wonderland") == REFUSED
+    assert answered(house.ask("alice", "wonderland"))
+    assert len(service.asked) == 1
+    await house.advance(15.5)
+    service.answers["/user"] = (200, "allow")
+    assert await house.login("alice", "wonderland") == "in"
 
 
 def test_a_broker_goes_by_its_configuration(
@@ -268,8 +242,7 @@ def test_a_broker_goes_by_its_configuration(
     url = f"http://127.0.0.1:{service.server_port}"
     config = tmp_path / "broker.toml"
     config.write_text(
-        '[auth]\nbackends = ["http"]\n'
-        f'[auth.http]\nuser_path = "{url}/user"\nvhost_path = "{url}/vhost"\nmethod = "post"\n'
+        f'[auth]\nbackends = ["http+internal"]\n[auth.http]\nuser_path = "{url}/user"\nmethod = "post"\n'
     )
     own_broker.arguments = ["--config", str(config)]
     own_broker.start()
@@ -280,7 +253,6 @@ def test_a_broker_goes_by_its_configuration(
             connection.channel().queue_declare("", exclusive=True)
     assert service.asked == [
         ("POST", "/user", {"username": "guest", "password": "what the service knows"}),
-        ("POST", "/vhost", {"username": "guest", "vhost": "/", "ip": "127.0.0.1", "tags": "administrator"}),
     ]
     service.answers["/user"] = (200, "deny")
     with pytest.raises(pika.exceptions.ProbableAuthenticationError):

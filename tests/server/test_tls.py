@@ -140,6 +140,7 @@ def test_the_log_names_version_and_cipher(broker: SecureBroker) -> None:
         name = "{}:{}".format(*wrapped.getsockname())
         cipher = wrapped.cipher()
         assert cipher is not None
+        wrapped.sendall(PROTOCOL_HEADER)
         broker.logs(rf"accepted connection {name} -> 127\.0\.0\.1:{broker.port} \(TLSv1\.3, {cipher[0]}\)")
 
 

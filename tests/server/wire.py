@@ -14,9 +14,11 @@ from pathlib import Path
 import anyio
 
 from amqp_broker.config import Config, Data, Listeners
+from amqp_broker.server.behind import Behind
 from amqp_broker.server.client import Client
 from amqp_broker.server.server import Server
 from amqp_broker.session.connection import Connection
+from amqp_broker.session.settings import SessionSettings
 from tests.conversations.client import Client as Conversation
 
 
@@ -28,7 +30,14 @@ class Service(Server):
         super().__init__(
             Config(data=Data(directory=directory, writer="thread"), listeners=Listeners(busy_wait=0))
         )
+        # Nor is there one to go on later with what was too much for a turn.
+        self.session_settings.turn_time = float("inf")
+        self.behind = Behind(lambda call: call())
         anyio.run(self.open)
+
+    @property
+    def session_settings(self) -> SessionSettings:
+        return self._settings
 
     def dial(self) -> Line:
         return Line(self._new_client())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amqp_broker.broker.access import Permission, User
+from amqp_broker.broker.access import Permission, Rights, User
 from amqp_broker.broker.passwords import SHA256, PasswordHash, strong_hash
 from amqp_broker.session.auth import Authenticator, shown
 from amqp_broker.session.handshake import (
@@ -272,9 +272,14 @@ def slow(world: World) -> Slow:
     return slow
 
 
-def let_in(world: World, slow: Slow, *, asks_vhost: bool = False) -> None:
-    slow.logins.pop().allow(world.guest, world.now, asks_vhost=asks_vhost)
+def let_in(world: World, slow: Slow, rights: Rights | None = None) -> None:
+    slow.logins.pop().allow(world.guest, world.now, rights)
     world.end_turn()
+
+
+def others() -> Rights:
+    """Rights that are not those of the permissions here."""
+    return User("guest", PasswordHash(SHA256, b""), [])
 
 
 CAPABLE = {"capabilities": {"authentication_failure_close": True}}
@@ -386,11 +391,11 @@ def test_a_wrong_step_in_advance_ends_it_once_it_is_seen(world: World, slow: Slo
     assert peer.connection.finished
 
 
-def test_the_authenticator_is_asked_about_the_vhost_if_it_wants_to_be(
+def test_the_authenticator_is_asked_about_the_vhost_if_the_rights_are_not_ours(
     world: World, slow: Slow, peer: Peer
 ) -> None:
     reach(peer, STARTING).say(START_OK)
-    let_in(world, slow, asks_vhost=True)
+    let_in(world, slow, others())
     peer.take()
     peer.say(TUNE_OK + OPEN + method(1, "channel.open"))
     assert peer.take() == []
@@ -403,7 +408,7 @@ def test_the_authenticator_is_asked_about_the_vhost_if_it_wants_to_be(
 
 def test_a_vhost_that_it_refuses_is_not_allowed(world: World, slow: Slow, peer: Peer) -> None:
     reach(peer, STARTING).say(START_OK)
-    let_in(world, slow, asks_vhost=True)
+    let_in(world, slow, others())
     peer.say(TUNE_OK + OPEN)
     peer.take()
     slow.openings[0].refuse(world.now)
@@ -418,32 +423,52 @@ def test_a_vhost_that_it_refuses_is_not_allowed(world: World, slow: Slow, peer: 
     assert peer.connection.finished
 
 
-def test_a_vhost_that_the_permissions_close_is_not_asked_about(world: World, slow: Slow, peer: Peer) -> None:
-    world.broker.add_vhost("closed")
+def test_a_vhost_that_is_full_or_not_there_is_not_asked_about(world: World, slow: Slow, peer: Peer) -> None:
     reach(peer, STARTING).say(START_OK)
-    let_in(world, slow, asks_vhost=True)
-    peer.say(TUNE_OK).take()
-    peer.send(0, "connection.open", virtual_host="closed")
-    assert peer.take()[0].reply_text == "NOT_ALLOWED - access to vhost 'closed' refused for user 'guest'"
+    let_in(world, slow, others())
+    world.guest.limits = {"max-connections": 0}
+    peer.say(TUNE_OK + OPEN)
+    assert peer.received[-1].reply_text == (
+        "NOT_ALLOWED - connection refused for user 'guest': user connection limit (0) is reached"
+    )
+    world.guest.limits = {}
+    other = reach(world.dial(), STARTING).say(START_OK)
+    let_in(world, slow, others())
+    other.say(TUNE_OK).send(0, "connection.open", virtual_host="nowhere")
+    assert other.received[-1].reply_text == "NOT_ALLOWED - vhost nowhere not found"
     assert slow.openings == []
 
 
-@pytest.mark.parametrize("lost", ["right", "vhost"])
+def test_permissions_here_mean_nothing_to_who_has_other_rights(world: World, slow: Slow, peer: Peer) -> None:
+    world.broker.clear_permission(world.guest, world.vhost)
+    reach(peer, STARTING).say(START_OK)
+    let_in(world, slow, others())
+    peer.say(TUNE_OK + OPEN)
+    slow.openings[0].allow(world.now)
+    world.end_turn()
+    world.broker.set_permission(world.guest, world.vhost, Permission("", "", ""))
+    world.broker.clear_permission(world.guest, world.vhost)
+    world.end_turn()
+    assert peer.names()[-1] == "connection.open-ok"
+    assert not peer.connection.finished
+
+
+@pytest.mark.parametrize("lost", ["room", "vhost"])
 def test_what_is_gone_when_the_answer_comes_is_not_opened(
     world: World, slow: Slow, peer: Peer, lost: str
 ) -> None:
     reach(peer, STARTING).say(START_OK)
-    let_in(world, slow, asks_vhost=True)
+    let_in(world, slow, others())
     peer.say(TUNE_OK + OPEN)
     peer.take()
-    if lost == "right":
-        world.broker.clear_permission(world.guest, world.vhost)
+    if lost == "room":
+        world.guest.limits = {"max-connections": 0}
     else:
         world.broker.delete_vhost("/")
     slow.openings[0].allow(world.now)
     world.end_turn()
     expected = {
-        "right": "NOT_ALLOWED - access to vhost '/' refused for user 'guest'",
+        "room": "NOT_ALLOWED - connection refused for user 'guest': user connection limit (0) is reached",
         "vhost": "NOT_ALLOWED - vhost / not found",
     }
     assert peer.take()[0].reply_text == expected[lost]

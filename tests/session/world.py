@@ -138,7 +138,7 @@ class Peer:
             return
         octets = b"".join(output)
         output.clear()
-        self.connection.sent(self.connection.output_size, self.world.now)
+        self.connection.sent(self.connection.output_size - self.connection.held_size, self.world.now)
         self.octets += octets
         self._parse(octets)
 

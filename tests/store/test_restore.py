@@ -72,7 +72,9 @@ def seqs(path: Path) -> list[int]:
         store.close()
 
 
-@pytest.mark.parametrize("there", [None, [], ["lost+found"], ["broker.lock", "store.lock"], ["replaced-1"]])
+@pytest.mark.parametrize(
+    "there", [None, [], ["lost+found"], ["broker.lock", "store.lock"], ["control.sock"], ["replaced-1"]]
+)
 def test_a_directory_that_is_empty_takes_it(backup: Path, tmp_path: Path, there: list[str] | None) -> None:
     path = tmp_path / "var" / "broker"
     if there is not None:

@@ -63,26 +63,90 @@ class _Bound(Generic[D]):
 
 
 class _Node(Generic[D]):
-    """Where patterns with one beginning meet. repeats: the last word is `#`, so any word leads back here."""
+    """Where patterns with one beginning meet. one, open_ended: its children by `*` and by `#`, which are in `children`
+    like all others. mark: the step of the last search that came here.
+    """
 
-    __slots__ = ("bound", "children", "repeats")
+    __slots__ = ("bound", "children", "mark", "one", "open_ended")
 
-    def __init__(self, *, repeats: bool = False) -> None:
+    def __init__(self) -> None:
         self.children: dict[str, _Node[D]] = {}
+        self.one: _Node[D] | None = None
+        self.open_ended: _Node[D] | None = None
         self.bound: dict[D, _Bound[D]] = {}
-        self.repeats: bool = repeats
+        self.mark: int = 0
+
+    def put(self, word: str, child: _Node[D]) -> None:
+        self.children[word] = child
+        self._note(word, child)
+
+    def remove(self, word: str) -> None:
+        del self.children[word]
+        self._note(word, None)
+
+    def _note(self, word: str, child: _Node[D] | None) -> None:
+        if word == ONE_WORD:
+            self.one = child
+        elif word == ANY_WORDS:
+            self.open_ended = child
+
+
+class _Search(Generic[D]):
+    """A walk through the trie. reached: the nodes that all words so far lead to; repeating: those of `#`, which any
+    further word leads to as well, so they stay; ends: those of them that nothing comes after. step: rises with each
+    word of each search.
+    """
+
+    __slots__ = ("ends", "reached", "repeating", "start", "step")
+
+    def __init__(self, root: _Node[D], step: int) -> None:
+        self.start: int = step
+        self.step: int = step
+        self.reached: list[_Node[D]] = []
+        self.repeating: list[_Node[D]] = []
+        self.ends: list[_Node[D]] = []
+        self._come_to(root)
+
+    def go(self, word: str) -> None:
+        """One word further."""
+        self.step += 1
+        before = self.reached
+        self.reached = []
+        # Whoever joins them now did so by this word.
+        staying = len(self.repeating)
+        for at in range(staying):
+            child = self.repeating[at].children.get(word)
+            if child is not None and child.mark != self.step:
+                self._come_to(child)
+        for node in before:
+            child = node.children.get(word)
+            if child is not None and child.mark != self.step:
+                self._come_to(child)
+            child = node.one
+            if child is not None and child.mark != self.step:
+                self._come_to(child)
+
+    def _come_to(self, node: _Node[D]) -> None:
+        """Be at a node, and at the `#` after it, which need not take a word; no second `#` follows that one."""
+        node.mark = self.step
+        self.reached.append(node)
+        open_ended = node.open_ended
+        if open_ended is not None and open_ended.mark < self.start:
+            open_ended.mark = self.step
+            (self.repeating if open_ended.children else self.ends).append(open_ended)
 
 
 class TopicRouter(Generic[D]):
     """The bindings of one topic exchange."""
 
-    __slots__ = ("_cache", "_cached", "_destinations", "_root")
+    __slots__ = ("_cache", "_cached", "_destinations", "_root", "_step")
 
     def __init__(self) -> None:
         self._root: _Node[D] = _Node()
         self._destinations: Destinations[D] = Destinations()
         self._cache: dict[str, list[D]] = {}
         self._cached: int = 0
+        self._step: int = 0
 
     def bind(self, pattern: str, destination: D) -> None:
         """Add a binding. The same one again (other arguments, to the exchange) has to be unbound as often."""
@@ -91,8 +155,8 @@ class TopicRouter(Generic[D]):
         for word in canonical_words(pattern):
             child = node.children.get(word)
             if child is None:
-                child = _Node(repeats=word == ANY_WORDS)
-                node.children[word] = child
+                child = _Node()
+                node.put(word, child)
             node = child
         held = self._destinations.hold(destination)
         bound = node.bound.get(destination)
@@ -122,7 +186,7 @@ class TopicRouter(Generic[D]):
         del node.bound[destination]
         while path and not node.bound and not node.children:
             node = path.pop()
-            del node.children[words[len(path)]]
+            node.remove(words[len(path)])
 
     def match(self, routing_key: str) -> list[D]:
         """Each destination that a binding leads to, once, first bound first. Do not change the list."""
@@ -147,41 +211,21 @@ class TopicRouter(Generic[D]):
         return count
 
     def _find(self, words: list[str]) -> list[D]:
-        reached: set[_Node[D]] = set()
-        _reach(self._root, reached)
+        search = _Search(self._root, self._step + 1)
         for word in words:
-            following: set[_Node[D]] = set()
-            for node in reached:
-                children = node.children
-                if node.repeats:
-                    following.add(node)
-                child = children.get(word)
-                if child is not None:
-                    _reach(child, following)
-                child = children.get(ONE_WORD)
-                if child is not None:
-                    _reach(child, following)
-            if not following:
-                return []
-            reached = following
+            search.go(word)
+        self._step = search.step
         found: dict[int, D] = {}
-        for node in reached:
-            for bound in node.bound.values():
-                found[bound.destination.order] = bound.destination.target
+        for nodes in (search.reached, search.repeating, search.ends):
+            for node in nodes:
+                for bound in node.bound.values():
+                    found[bound.destination.order] = bound.destination.target
         return in_order(found)
 
     def _forget(self) -> None:
         if self._cached:
             self._cache.clear()
             self._cached = 0
-
-
-def _reach(node: _Node[D], reached: set[_Node[D]]) -> None:
-    """Add a node and the `#` after it, which need not take a word; no second `#` follows that one."""
-    reached.add(node)
-    open_ended = node.children.get(ANY_WORDS)
-    if open_ended is not None:
-        reached.add(open_ended)
 
 
 class TopicExchange(Exchange):

@@ -1,8 +1,8 @@
-"""Regular expressions in permissions: compiled so that they mean what they mean to RabbitMQ.
+"""Regular expressions in permissions and policies: compiled so that they mean what they mean to RabbitMQ.
 
 RabbitMQ gives them to PCRE, which sees octets and not characters and searches anywhere in a name. Python's `re` agrees
 with it on most of the language; what it reads differently is put into its words here, and what it cannot say is
-refused, so that no pattern silently allows something else than it does there. Who may do what is said in `access`.
+refused, so that no pattern silently allows something else than it does there. What matches means what is not said here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import warnings
 from typing import Final
+
+from amqp_broker.content.automaton import Automaton, automaton_of
 
 NO_VARIABLES: Final[dict[bytes, bytes]] = {}
 
@@ -76,10 +78,28 @@ _ESCAPES_IN_SET: Final[dict[int, bytes]] = {
 }
 _HEXADECIMAL: Final = re.compile(rb"\\x\{0*([0-9A-Fa-f]{1,2})\}")
 _POSIX_NAME: Final = re.compile(rb"\[:(\^?)([a-z]+):\]")
+# What is found in everything.
+_ALL: Final = "(?:)"
 _NAMED_GROUP: Final = re.compile(rb"\(\?<(?=[A-Za-z_])")
 
 
-def compile_pattern(pattern: str, variables: dict[bytes, bytes] = NO_VARIABLES) -> re.Pattern[bytes]:
+class Pattern:
+    """A regular expression to be searched for. Octets come from clients, so how long that takes is bounded."""
+
+    __slots__ = ("_automaton", "_expression")
+
+    def __init__(self, expression: bytes) -> None:
+        """Raises re.error, OverflowError or RecursionError."""
+        self._expression: re.Pattern[bytes] = re.compile(expression)
+        self._automaton: Automaton | None = automaton_of(expression)
+
+    def found_in(self, octets: bytes) -> bool:
+        if self._automaton is not None:
+            return self._automaton.finds(octets)
+        return self._expression.search(octets) is not None
+
+
+def compile_pattern(pattern: str, variables: dict[bytes, bytes] = NO_VARIABLES) -> Pattern:
     """The regular expression of a permission, to be searched for in a name's octets; "" is found in "" alone.
 
     variables: what `{name}` in the pattern stands for, to be taken literally. Raises re.error.
@@ -89,9 +109,14 @@ def compile_pattern(pattern: str, variables: dict[bytes, bytes] = NO_VARIABLES) 
         with warnings.catch_warnings():
             # Python announces that it may read brackets within brackets differently one day.
             warnings.simplefilter("ignore")
-            return re.compile(_Translation(octets, variables).whole())
+            return Pattern(_Translation(octets, variables).whole())
     except (OverflowError, RecursionError) as error:
         raise re.error(str(error)) from None
+
+
+def compile_policy_pattern(pattern: str) -> Pattern:
+    """The same for a policy, where "" is found in every name. Raises re.error."""
+    return compile_pattern(pattern or _ALL)
 
 
 class _Translation:

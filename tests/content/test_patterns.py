@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from amqp_broker.broker.patterns import compile_pattern
+from amqp_broker.content.patterns import compile_pattern
 
 # Pattern, what it is found in, and what it is not found in.
 MEANINGS: list[tuple[str, list[str], list[str]]] = [
@@ -102,7 +102,7 @@ def test_a_pattern_is_found_in_what_pcre_finds_it_in(
     pattern: str, names: list[str], others: list[str]
 ) -> None:
     compiled = compile_pattern(pattern)
-    found = [name for name in names + others if compiled.search(name.encode()) is not None]
+    found = [name for name in names + others if compiled.found_in(name.encode())]
     assert found == names
 
 
@@ -126,9 +126,9 @@ def test_what_cannot_be_said_is_refused(pattern: str) -> None:
 def test_a_variable_stands_for_its_value_to_the_letter(pattern: str, found: str, not_found: str) -> None:
     """A user named `.*` does not get what others have."""
     compiled = compile_pattern(pattern, {b"{username}": b"a.b", b"{vhost}": b"{username}"})
-    assert compiled.search(found.encode()) is not None
-    assert compiled.search(not_found.encode()) is None
+    assert compiled.found_in(found.encode())
+    assert not compiled.found_in(not_found.encode())
 
 
 def test_a_pattern_with_odd_brackets_warns_nobody() -> None:
-    assert compile_pattern("[[]").search(b"[") is not None
+    assert compile_pattern("[[]").found_in(b"[")
