@@ -51,7 +51,7 @@ def connection_method(connection: Connection, payload: bytes, index: bytes) -> N
 def _while_closing(connection: Connection, number: int) -> None:
     if number == commands.Connection.CloseOk.index:
         connection.end(connection.close_reason)
-    elif number == commands.Connection.Close.index:
+    elif number == commands.Connection.Close.index and not connection.awaited:
         connection.send(method_frame(0, commands.Connection.CloseOk()))
 
 

@@ -59,6 +59,15 @@ def test_who_closes_the_connection_hears_first_what_was_held_back(world: World) 
     assert peer.names() == ["queue.declare-ok", "connection.close-ok"]
 
 
+def test_who_closes_the_connection_twice_hears_so_once_and_at_the_end(world: World) -> None:
+    peer = waits_for_the_disk(world)
+    for _ in range(2):
+        peer.send(0, "connection.close", reply_code=200)
+    assert peer.names() == []
+    world.commit()
+    assert peer.names() == ["queue.declare-ok", "connection.close-ok"]
+
+
 def test_a_connection_that_is_being_closed_does_not_hear_that_it_may_publish_again(world: World) -> None:
     peer = world.connect()
     world.broker.alarms.append("low on memory")
