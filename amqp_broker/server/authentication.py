@@ -299,7 +299,7 @@ class Authentication(Authenticator):
             question.connection.crashed()
         self._commits.finish_turn()
         # Who waited for the answer is read from again.
-        self._commits.release_held_back()
+        self._commits.release(question.connection)
 
     def _key(self, login: Login, user: User | None) -> bytes:
         """Of one password for one user with one hash: changes with each of them."""

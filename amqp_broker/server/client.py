@@ -250,14 +250,11 @@ class Client(asyncio.BufferedProtocol):
         if not self.held_back and not self.transport.is_closing():
             self._read_no_more()
             self.held_back = True
-            self.connection.unread = True
             self._commits.held_back.append(self)
 
     def go_on(self) -> None:
         if self.held_back and not self.transport.is_closing():
             self.held_back = False
-            self.connection.unread = False
-            self.connection.last_received = self._clock.monotonic()
             self.fall_behind()
             if not self.behind:
                 self._read_again()
@@ -265,11 +262,14 @@ class Client(asyncio.BufferedProtocol):
     def _read_no_more(self) -> None:
         if self.reading:
             self.reading = False
+            self.connection.unread = True
             self.transport.pause_reading()
 
     def _read_again(self) -> None:
         if not self.reading and not self.transport.is_closing():
             self.reading = True
+            self.connection.unread = False
+            self.connection.last_received = self._clock.monotonic()
             self.transport.resume_reading()
 
 

@@ -135,12 +135,17 @@ class Commits:
         waiting = self.held_back
         self.held_back = []
         for client in waiting:
-            blocked = client.connection.paused or client.backed_up or client.is_judged
-            blocked = blocked or (crowded and client.adding)
-            if blocked and not client.connection.finished:
+            if _must_wait(client, crowded):
                 self.held_back.append(client)
             else:
                 client.go_on()
+
+    def release(self, connection: Connection) -> None:
+        """The same for one whose question was answered: as many may be, the others are not looked at each time."""
+        client = self.clients.get(connection)
+        if client is not None and client.held_back and not _must_wait(client, self.crowded):
+            self.held_back.remove(client)
+            client.go_on()
 
     def forget(self, connection: Connection) -> None:
         """A connection is closed and needs no more turns."""
@@ -297,3 +302,10 @@ class Commits:
         if self._error is None:
             self._error = error
         self._ended.set()
+
+
+def _must_wait(client: Client, crowded: bool) -> bool:
+    """Whether there is a reason not to read from it. crowded: too much waits for the disk."""
+    connection = client.connection
+    blocked = connection.paused or client.backed_up or client.is_judged or (crowded and client.adding)
+    return blocked and not connection.finished

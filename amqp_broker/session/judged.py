@@ -184,8 +184,10 @@ class Judgement(Question):
             self._go_on()
         except HardError as error:
             connection.fail(error, now)
-        if not _waits(connection):
-            connection.receive(b"", now)
+        if not _waits(connection) and connection.reader.rest:
+            # One answer may be for many: each goes on in a turn that others have theirs before and after.
+            connection.reader.unhandled = True
+            connection.turn.behind.append(connection)
 
     def _go_on(self) -> None:
         """Do it again; it may find something else that has to be asked first."""

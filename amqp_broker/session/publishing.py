@@ -15,7 +15,7 @@ from pamqp.base import Frame as Method
 
 from amqp_broker.broker.access import TOPIC, WRITE
 from amqp_broker.broker.message import Message
-from amqp_broker.broker.queue import Queue
+from amqp_broker.broker.queue import TAKEN, Queue
 from amqp_broker.broker.vhost import NO_KEYS
 from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
@@ -85,20 +85,29 @@ def publish(  # noqa: C901, PLR0912, PLR0915  the hot path stands in one place
     if len(queues) > FEW:
         channel.connection.reader.steps -= len(queues)
     refused = False
-    several = len(queues) > 1
-    if several:
-        channel.vhost.hold_letters()
-    for queue in queues:
-        if queue.publish(message):
-            refused = True
-    if several:
-        channel.vhost.send_letters()
-    elif not queues and known.mandatory:
+    if len(queues) > 1:
+        refused = _publish_to_several(channel, queues, message)
+    elif queues:
+        refused = queues[0].publish(message) != TAKEN
+    elif known.mandatory:
         return_message(channel, message)
     if channel.confirm_mode:
         if refused:
             channel.refused.append(channel.confirm_seq)
         _note_unconfirmed(channel, durable == ALL_KEPT or (durable == SOME_KEPT and message.persistent))
+
+
+def _publish_to_several(channel: Channel, queues: list[Queue], message: Message) -> bool:
+    """Whether one of them refused it. Letters go on also when it was too much for one of the queues."""
+    refused = False
+    channel.vhost.hold_letters()
+    try:
+        for queue in queues:
+            if queue.publish(message):
+                refused = True
+    finally:
+        channel.vhost.send_letters()
+    return refused
 
 
 def _resolve(channel: Channel, known: KnownPublish, header: ContentHeader) -> None:
@@ -213,8 +222,19 @@ def tx_commit(channel: Channel, method: Method) -> None:
     if requeued:
         requeue(requeued, failed=True)
     channel.unblock(touched)
-    refused = False
     channel.vhost.hold_letters()
+    try:
+        refused = _publish_held(channel, transaction)
+    finally:
+        channel.vhost.send_letters()
+    if refused:
+        raise precondition_failed("partial tx completion")
+    channel.reply_when_durable(commands.Tx.CommitOk())
+
+
+def _publish_held(channel: Channel, transaction: Transaction) -> bool:
+    """Whether a queue refused something."""
+    refused = False
     for held in transaction.publishes:
         for routed in held.queues:
             # Messages are routed to names: a queue declared in the place of one deleted since then takes its message.
@@ -223,10 +243,7 @@ def tx_commit(channel: Channel, method: Method) -> None:
                 refused = True
         if not held.queues and held.known.mandatory:
             return_message(channel, held.message)
-    channel.vhost.send_letters()
-    if refused:
-        raise precondition_failed("partial tx completion")
-    channel.reply_when_durable(commands.Tx.CommitOk())
+    return refused
 
 
 def tx_rollback(channel: Channel, method: Method) -> None:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self
 from tests.floods.probe import Latencies, Probe
 from tests.server.broker_process import READY, BrokerProcess
 
+ROOT: Final = str(Path(__file__).parents[2])
 MEBIBYTE: Final = 1 << 20
 # How long memory and descriptors may take to come back once the flood is over.
 SETTLE: Final = 3.0
@@ -22,11 +23,11 @@ class Flooder:
     """The other process. Use it in a `with` block: `prepare`, `go`, `wait_over`."""
 
     def __init__(self, port: int, scale: float) -> None:
-        command = [sys.executable, "-m", "tests.floods.flooder", str(port), str(scale)]
+        # By its place, which a Python that looks for modules at safe paths alone needs to be told.
+        begin = f"import sys; sys.path.insert(0, {ROOT!r}); from tests.floods.flooder import main; main()"
+        command = [sys.executable, "-c", begin, str(port), str(scale)]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, bufsize=1, cwd=Path(__file__).parents[2]
-        )
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1)
 
     def __enter__(self) -> Self:
         return self

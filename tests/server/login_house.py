@@ -39,7 +39,7 @@ class Turns:
     def finish_turn(self) -> None:
         self._world.end_turn()
 
-    def release_held_back(self) -> None:
+    def release(self, connection: object) -> None:
         """Nobody has a socket here."""
 
     def give_up(self, error: StoreError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import anyio
 import pytest
@@ -111,6 +112,23 @@ def test_of_those_who_are_behind_one_has_a_turn_at_a_time(service: Service, look
             looks.next()
             assert [other for other, line in enumerate(lines) if answers(line)] == [at]
     looks.all()
+
+
+def test_who_waits_for_its_next_turn_is_not_missed(service: Service, looks: Looks) -> None:
+    line = service.dial()
+    line.open().channel()
+    connection = line.connection
+    connection.heartbeat = 1
+    line.send(FLOW * FLOWS)
+    connection.last_received = monotonic() - 3600
+    connection.tick(monotonic())
+    assert not connection.finished
+    looks.all()
+    connection.tick(monotonic())
+    assert not connection.finished
+    connection.last_received = monotonic() - 3600
+    connection.tick(monotonic())
+    assert connection.close_reason == "missed heartbeats from client, timeout: 1s"
 
 
 def test_who_leaves_while_it_is_behind_is_forgotten(service: Service, looks: Looks) -> None:

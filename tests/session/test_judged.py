@@ -382,6 +382,18 @@ def test_tags_are_those_of_the_login(world: World, court: Court) -> None:
     assert peer.names() == ["channel.close"]
 
 
+def test_what_waited_behind_an_answer_has_a_turn_of_its_own(world: World, court: Court, alice: Peer) -> None:
+    """Thousands may wait for the same answer, each with much behind it."""
+    alice.say(message(1, "q", b"m") * 100)
+    judgement = court.waiting.pop()
+    court.at_once = ALLOWED
+    judgement.decide(ALLOWED, world.now)
+    assert len(world.queue("q").ready) == 1
+    assert world.turn.behind == [alice.connection]
+    world.end_turn()
+    assert len(world.queue("q").ready) == 100
+
+
 def test_heartbeats_go_on_while_somebody_waits(world: World, court: Court) -> None:
     peer = world.connect(user="alice", heartbeat=10)
     peer.connection.unread = True

@@ -71,13 +71,16 @@ class World:
         return self.vhost.queues[name]
 
     def end_turn(self) -> None:
-        """Everybody's output goes out, and what its going out sets free."""
+        """Who is behind goes on, everybody's output goes out, and what its going out sets free."""
         while True:
+            behind, self.turn.behind = self.turn.behind, []
+            for connection in behind:
+                connection.receive(b"", self.now)
             dirty = self.turn.settle()
             for peer in self.peers:
                 if peer.connection in dirty:
                     peer.take_output()
-            if not self.turn.dirty:
+            if not (self.turn.dirty or self.turn.behind):
                 return
 
     def commit(self) -> None:
