@@ -294,9 +294,13 @@ class Channel(CommitWaiter):
         """One delivery of this consumer was settled: it, or whoever waited for the shared prefetch, may go on."""
         consumer.unacked -= 1
         self.prefetched -= 1
+        if not self.suspended:
+            self._unblock_own(consumer)
         if self.prefetch:
-            self.unblock([consumer])
-        elif consumer.blocked:
+            self.unblock_consumers()
+
+    def _unblock_own(self, consumer: ChannelConsumer) -> None:
+        if consumer.blocked and (consumer.full or not self.prefetch):
             consumer.unblock()
 
     def release_quietly(self, consumers: list[Consumer]) -> None:
@@ -318,9 +322,7 @@ class Channel(CommitWaiter):
         """
         if not self.suspended:
             for consumer in _by_name(consumers):
-                own = cast(ChannelConsumer, consumer)
-                if own.blocked and (own.full or not self.prefetch):
-                    own.unblock()
+                self._unblock_own(cast(ChannelConsumer, consumer))
         if self.prefetch:
             self.unblock_consumers()
 

@@ -191,7 +191,8 @@ def get(channel: Channel, method: Method) -> None:
 
 def acknowledge(channel: Channel, delivery_tag: int, multiple: bool) -> None:
     """Settle one outstanding delivery, or all up to it (0: all). Raises SoftError 406 for a tag not outstanding."""
-    if multiple or channel.transaction is not None:
+    # Many clients acknowledge each message as all up to it, which is then that one alone.
+    if (multiple and delivery_tag != channel.first_unacked) or channel.transaction is not None:
         settle(channel, delivery_tag, multiple, ACKED)
         return
     entry = channel.unacked.pop(delivery_tag, None)
