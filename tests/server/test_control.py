@@ -254,7 +254,10 @@ if os.geteuid() == 0:
     os.setgid({NOBODY})
     os.setuid({NOBODY})
 connected.connect(sys.argv[1])
-connected.sendall(b'{{"verb": "status"}}\\n')
+try:
+    connected.sendall(b'{{"verb": "status"}}\\n')
+except BrokenPipeError:
+    pass  # refused before it asked
 print(connected.recv(65536).decode(), end="")
 """
 
