@@ -137,7 +137,7 @@ class ModelChannel:
         self.confirms: list[tuple[bytes, int]] = []
         self.confirmed = 0
         self.waiting: tuple[int, str] | None = None
-        self.held_publishes: list[tuple[list[ModelQueue], bytes, bool]] = []
+        self.held_publishes: list[tuple[list[str], bytes, bool]] = []
         self.held_settlements: list[tuple[int, Held, str]] = []
 
     def release(self, held: Held) -> None:

@@ -407,7 +407,7 @@ class Sessions(RuleBasedStateMachine):
             return
         client, channel = chosen
         body = self.new_body()
-        channel.held_publishes.append(([self.queues[name] for name in routes], body, persistent))
+        channel.held_publishes.append((routes, body, persistent))
         self.send_publish(client, channel, routes, body, persistent, mandatory=False)
         self.observe()
         assert not self.others
@@ -467,9 +467,9 @@ class Sessions(RuleBasedStateMachine):
         self.settled_for_good([held for _, held, how in channel.held_settlements if how != "requeue"])
         self.give_back([held for _, held, how in channel.held_settlements if how == "requeue"])
         for routes, body, persistent in channel.held_publishes:
-            for queue in routes:
-                if queue.deleted == NEVER:
-                    queue.publish(body, persistent, self.batch)
+            for name in routes:
+                # Routed to names: a queue that was declared again meanwhile takes the message of the one deleted.
+                self.queues[name].publish(body, persistent, self.batch)
         channel.held_settlements, channel.held_publishes = [], []
         channel.waiting = (self.batch, "tx.commit-ok")
         client.peer.send(TX, "tx.commit")
