@@ -7,7 +7,6 @@ stays right until `generation` changes.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.arguments import (
@@ -22,7 +21,8 @@ from amqp_broker.broker.arguments import (
     queue_type,
     with_default_type,
 )
-from amqp_broker.broker.dead_letters import DeadLetters, Death, further_keys
+from amqp_broker.broker.dead_letter_publisher import DeadLetterPublisher
+from amqp_broker.broker.dead_letters import further_keys
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Binding, Exchange, Remembered, new_exchange
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags, VirtualHostMetadata
 from amqp_broker.broker.host import QueueHost
@@ -33,7 +33,7 @@ from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.queue_types import new_queue
 from amqp_broker.broker.quorum_queue import check_conditional_delete, check_server_named
-from amqp_broker.broker.routing import Way, route_varies, without_circles
+from amqp_broker.broker.routing import Way, route_varies
 from amqp_broker.broker.timetable import Timetable
 from amqp_broker.content.erlang import atom_term
 from amqp_broker.content.header import ContentHeader
@@ -74,13 +74,11 @@ class VirtualHost(QueueHost):
     """
 
     __slots__ = (
-        "_dead",
-        "_letters",
-        "_publishing_dead",
         "definition",
         "definitions",
         "exchanges",
         "exclusive",
+        "letters",
         "metadata",
         "name",
         "parameters",
@@ -105,9 +103,7 @@ class VirtualHost(QueueHost):
         self.metadata: VirtualHostMetadata = VirtualHostMetadata()
         self.parameters: Parameters = Parameters(name, definitions)
         self.policies: AppliedPolicies = AppliedPolicies(name, self.queues, self.exchanges, definitions)
-        self._dead: deque[tuple[Queue, Message, str]] = deque()
-        self._publishing_dead: bool = False
-        self._letters: DeadLetters = DeadLetters()
+        self.letters: DeadLetterPublisher = DeadLetterPublisher(self)
         for exchange_name, kind in PREDECLARED.items():
             exchange = new_exchange(kind, exchange_name, name, {})
             exchange.durable = True
@@ -161,46 +157,7 @@ class VirtualHost(QueueHost):
     # -- what queues ask for
 
     def dead_letter(self, queue: Queue, messages: list[Message], reason: str) -> None:
-        """Publish messages that left a queue to its dead letter exchange, in the batch in which they left it.
-
-        One that dies again at once waits for its turn here, so that a chain of queues is no chain of calls.
-        """
-        for message in messages:
-            self._dead.append((queue, message, reason))
-        if not self._publishing_dead:
-            self.send_letters()
-
-    def hold_letters(self) -> None:
-        """A message is on its way to several queues: what it pushes out of one comes after it in the others.
-
-        `send_letters` is to follow at once.
-        """
-        self._publishing_dead = True
-
-    def send_letters(self) -> None:
-        """Publish the dead letters that wait."""
-        self._publishing_dead = True
-        try:
-            while self._dead:
-                died_in, message, reason = self._dead.popleft()
-                self._publish_dead(died_in, message, reason)
-        finally:
-            self._publishing_dead = False
-
-    def _publish_dead(self, queue: Queue, message: Message, reason: str) -> None:
-        features = queue.features
-        if features.dead_letter_exchange is None:
-            return
-        exchange = self.exchanges.get(features.dead_letter_exchange)
-        if exchange is None:
-            return
-        death = Death(queue.name, reason, self.timetable.clock.milliseconds // 1000)
-        letter = self._letters.letter(message, death, exchange.name, features.dead_letter_routing_key)
-        dead = letter.message(message)
-        reached = self.route(exchange, letter.routing_key, letter.header, letter.further_keys, dead)
-        for target in without_circles(reached, letter.visited):
-            target.publish(dead)
-        letter.header.forget_headers()
+        self.letters.publish(queue, messages, reason)
 
     def expired(self, queue: Queue) -> None:
         self.delete_queue(queue)

@@ -100,13 +100,13 @@ def publish(  # noqa: C901, PLR0912, PLR0915  the hot path stands in one place
 def _publish_to_several(channel: Channel, queues: list[Queue], message: Message) -> bool:
     """Whether one of them refused it. Letters go on also when it was too much for one of the queues."""
     refused = False
-    channel.vhost.hold_letters()
+    channel.vhost.letters.hold()
     try:
         for queue in queues:
             if queue.publish(message):
                 refused = True
     finally:
-        channel.vhost.send_letters()
+        channel.vhost.letters.send()
     return refused
 
 
@@ -222,11 +222,11 @@ def tx_commit(channel: Channel, method: Method) -> None:
     if requeued:
         requeue(requeued, failed=True)
     channel.unblock(touched)
-    channel.vhost.hold_letters()
+    channel.vhost.letters.hold()
     try:
         refused = _publish_held(channel, transaction)
     finally:
-        channel.vhost.send_letters()
+        channel.vhost.letters.send()
     if refused:
         raise precondition_failed("partial tx completion")
     channel.reply_when_durable(commands.Tx.CommitOk())
