@@ -203,8 +203,12 @@ class Client(asyncio.BufferedProtocol):
 
     @property
     def backed_up(self) -> bool:
-        """The peer does not take what it asked for: it may not ask for more until it does."""
-        return self._full and self.connection.output_size > self._server.config.limits.output_high_watermark
+        """The peer does not take what it asked for: it may not ask for more until it does.
+
+        Deliveries are no reason, as queues stop them. A client that works on what was delivered may not read on until
+        its acknowledgements were taken.
+        """
+        return self._full and self.connection.output_size > self.connection.most_output
 
     # -- called by the end of a turn
 

@@ -86,7 +86,8 @@ class Connection(FrameHandler):
 
     output: frames to send, in order; output_size: their octets, and
     those that channels hold back; held_size: the latter alone. dirty: listed in the turn.
-    saturated: had more output than the high water mark and has not been below the low one since.
+    saturated: had more output than the high water mark and has not been below the low one since. most_output: with
+    more than that the answers to what it sends are too many; what queues deliver does not count.
     paused: publishes while an alarm is on, so the server stops reading from it. unread: the server does not read.
     awaited: channels whose held replies go before the close-ok that the client asked for.
     close_reason: why it ended, for the log; None while it has not, or ended as the client asked.
@@ -114,6 +115,7 @@ class Connection(FrameHandler):
         "high_water",
         "last_received",
         "last_sent",
+        "most_output",
         "name",
         "next_check",
         "output",
@@ -171,6 +173,7 @@ class Connection(FrameHandler):
         self.dirty: bool = False
         self.finished: bool = False
         self.saturated: bool = False
+        self.most_output: int = 2 * settings.high_water
         self.served_last: Channel | None = None
         self.paused: bool = False
         self.unread: bool = False
@@ -253,6 +256,7 @@ class Connection(FrameHandler):
         self.output_size -= size
         if self.saturated and self.output_size <= self.settings.low_water:
             self.saturated = False
+            self.most_output = 2 * self.high_water
             channels = list(self.channels.values())
             served = self.served_last
             first = channels.index(served) + 1 if served in channels else 0
@@ -319,6 +323,7 @@ class Connection(FrameHandler):
         by: whose delivery it was; the others are asked before it next time.
         """
         self.saturated = True
+        self.most_output = self.output_size + self.high_water
         self.served_last = by
         for channel in self.channels.values():
             channel.block_consumers()

@@ -41,8 +41,12 @@ def channel(line: Line) -> Channel:
 
 
 def fill(channel: Channel, queue: str, count: int = MESSAGES) -> None:
-    """Messages of 1 MiB that begin with their numbers."""
+    """A queue with messages of 1 MiB that begin with their numbers."""
     channel.declare(queue)
+    publish_large(channel, queue, count)
+
+
+def publish_large(channel: Channel, queue: str, count: int = MESSAGES) -> None:
     for number in range(count):
         channel.publish(b"%08d" % number + bytes(MIB - 8), routing_key=queue)
 
@@ -94,7 +98,7 @@ def test_what_is_held_for_a_client_that_does_not_read_has_a_limit(
 ) -> None:
     fill(other, "q")
     one_turn = MIB + 1024
-    bound = service.config.limits.output_high_watermark + one_turn
+    bound = 2 * service.config.limits.output_high_watermark + one_turn
     held = [(line.connection.output_size, len(line.transport.unsent)) for _ in ask(channel, "q", MESSAGES)]
     assert max(output for output, _ in held) <= bound
     assert max(unsent for _, unsent in held) <= bound
@@ -128,6 +132,36 @@ def test_a_client_that_reads_a_little_is_read_until_too_much_waits_again(
     assert reads(line)
     assert ask_until_unread(line, channel, "q") <= asked
     assert line.connection.output_size > 0
+
+
+# -- deliveries that nobody reads
+
+
+def test_who_does_not_read_on_is_read_for_what_it_acknowledges(
+    line: Line, channel: Channel, other: Channel
+) -> None:
+    # As a client does whose reading waits for those who work on what it has read.
+    other.declare("q")
+    channel.consume("q")
+    publish_large(other, "q")
+    assert line.connection.saturated
+    queue = line.connection.vhost.queues["q"]
+    delivered = queue.unacked
+    assert 0 < delivered < MESSAGES
+    for delivery_tag in range(1, delivered + 1):
+        assert reads(line)
+        channel.send("basic.ack", delivery_tag=delivery_tag)
+    assert queue.unacked == 0
+    assert queue.ready_count() == MESSAGES - delivered
+
+
+def test_what_it_asks_for_besides_has_a_limit(line: Line, channel: Channel, other: Channel) -> None:
+    other.declare("q")
+    channel.consume("q")
+    publish_large(other, "q")
+    fill(other, "r")
+    assert line.connection.saturated
+    assert ask_until_unread(line, channel, "r") <= 3
 
 
 # -- heartbeats of those who are not read
