@@ -8,24 +8,22 @@ into a letter is the business of `dead_letters`.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from amqp_broker.broker.dead_letters import DeadLetters, Death
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.queue import Queue
-from amqp_broker.broker.routing import without_circles
-
-if TYPE_CHECKING:
-    from amqp_broker.broker.vhost import VirtualHost
+from amqp_broker.broker.routing import Routes, without_circles
+from amqp_broker.broker.timetable import Clock
 
 
 class DeadLetterPublisher:
-    """vhost: routes the letters. waiting: what died, where and why."""
+    """routes: of the virtual host. waiting: what died, where and why."""
 
-    __slots__ = ("letters", "publishing", "vhost", "waiting")
+    __slots__ = ("clock", "letters", "publishing", "routes", "waiting")
 
-    def __init__(self, vhost: VirtualHost) -> None:
-        self.vhost: VirtualHost = vhost
+    def __init__(self, routes: Routes, clock: Clock) -> None:
+        self.routes: Routes = routes
+        self.clock: Clock = clock
         self.waiting: deque[tuple[Queue, Message, str]] = deque()
         self.letters: DeadLetters = DeadLetters()
         self.publishing: bool = False
@@ -55,17 +53,16 @@ class DeadLetterPublisher:
             self.publishing = False
 
     def _publish(self, queue: Queue, message: Message, reason: str) -> None:
-        vhost = self.vhost
         features = queue.features
         if features.dead_letter_exchange is None:
             return
-        exchange = vhost.exchanges.get(features.dead_letter_exchange)
+        exchange = self.routes.exchanges.get(features.dead_letter_exchange)
         if exchange is None:
             return
-        death = Death(queue.name, reason, vhost.timetable.clock.milliseconds // 1000)
+        death = Death(queue.name, reason, self.clock.milliseconds // 1000)
         letter = self.letters.letter(message, death, exchange.name, features.dead_letter_routing_key)
         dead = letter.message(message)
-        reached = vhost.route(exchange, letter.routing_key, letter.header, letter.further_keys, dead)
+        reached = self.routes.find(exchange, letter.routing_key, letter.header, letter.further_keys, dead)
         for target in without_circles(reached, letter.visited):
             target.publish(dead)
         letter.header.forget_headers()

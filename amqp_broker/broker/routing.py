@@ -18,6 +18,67 @@ if TYPE_CHECKING:
     from amqp_broker.broker.message import Message
 
 
+class Routes:
+    """exchanges, queues: those of a virtual host, by name."""
+
+    __slots__ = ("exchanges", "queues")
+
+    def __init__(self, exchanges: dict[str, Exchange], queues: dict[str, Queue]) -> None:
+        self.exchanges: dict[str, Exchange] = exchanges
+        self.queues: dict[str, Queue] = queues
+
+    def find(
+        self,
+        exchange: Exchange,
+        routing_key: str,
+        header: ContentHeader,
+        further_keys: list[str],
+        message: Message | None,
+    ) -> list[Queue]:
+        """See `VirtualHost.route`."""
+        if exchange.name == "":
+            named: dict[Queue, None] = {}
+            for key in (routing_key, *further_keys) if further_keys else (routing_key,):
+                queue = self.queues.get(key)
+                if queue is not None:
+                    named[queue] = None
+            return list(named)
+        goes_on = exchange.to_exchanges or exchange.alternate or further_keys
+        if not (goes_on or exchange.notices or exchange.gate is not None):
+            return [queue for queue in exchange.match(routing_key, header) if isinstance(queue, Queue)]
+        return Way(self.exchanges, routing_key, header, further_keys, message).into(exchange)
+
+    def beyond(
+        self,
+        exchange: Exchange,
+        routing_key: str,
+        header: ContentHeader,
+        further_keys: list[str],
+        message: Message,
+    ) -> list[Queue]:
+        """The queues that a message reaches that an exchange held back, and now lets go on."""
+        return Way(self.exchanges, routing_key, header, further_keys, message).out_of(exchange)
+
+    def varies(self, exchange: Exchange) -> bool:
+        """Whether a route from an exchange depends on more than the routing key, so that it must not be kept."""
+        seen: dict[str, None] = {}
+        pending: list[Exchange] = [exchange]
+        while pending:
+            source = pending.pop()
+            if source.name in seen:
+                continue
+            seen[source.name] = None
+            if source.varies or source.gate is not None:
+                return True
+            if source.alternate is not None and source.alternate in self.exchanges:
+                pending.append(self.exchanges[source.alternate])
+            if source.to_exchanges:
+                for binding in source.bindings.values():
+                    if not isinstance(binding.destination, Queue):
+                        pending.append(binding.destination)
+        return False
+
+
 class Way:
     """exchanges: of the virtual host. further_keys: from CC and BCC, or of a dead letter.
 
@@ -122,23 +183,3 @@ def without_circles(queues: list[Queue], visited: set[bytes]) -> list[Queue]:
         elif queue.name.encode("utf-8", "surrogateescape") not in visited:
             kept.append(queue)
     return kept
-
-
-def route_varies(exchanges: dict[str, Exchange], exchange: Exchange) -> bool:
-    """Whether a route from an exchange depends on more than the routing key, so that it must not be kept."""
-    seen: dict[str, None] = {}
-    pending: list[Exchange] = [exchange]
-    while pending:
-        source = pending.pop()
-        if source.name in seen:
-            continue
-        seen[source.name] = None
-        if source.varies or source.gate is not None:
-            return True
-        if source.alternate is not None and source.alternate in exchanges:
-            pending.append(exchanges[source.alternate])
-        if source.to_exchanges:
-            for binding in source.bindings.values():
-                if not isinstance(binding.destination, Queue):
-                    pending.append(binding.destination)
-    return False

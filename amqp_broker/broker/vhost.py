@@ -33,7 +33,7 @@ from amqp_broker.broker.policies import OPERATOR_POLICY, POLICY, AppliedPolicies
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.queue_types import new_queue
 from amqp_broker.broker.quorum_queue import check_conditional_delete, check_server_named
-from amqp_broker.broker.routing import Way, route_varies
+from amqp_broker.broker.routing import Routes
 from amqp_broker.broker.timetable import Timetable
 from amqp_broker.content.erlang import atom_term
 from amqp_broker.content.header import ContentHeader
@@ -86,6 +86,7 @@ class VirtualHost(QueueHost):
         "presences",
         "queues",
         "reply_queues",
+        "routes",
         "store",
     )
 
@@ -103,7 +104,8 @@ class VirtualHost(QueueHost):
         self.metadata: VirtualHostMetadata = VirtualHostMetadata()
         self.parameters: Parameters = Parameters(name, definitions)
         self.policies: AppliedPolicies = AppliedPolicies(name, self.queues, self.exchanges, definitions)
-        self.letters: DeadLetterPublisher = DeadLetterPublisher(self)
+        self.routes: Routes = Routes(self.exchanges, self.queues)
+        self.letters: DeadLetterPublisher = DeadLetterPublisher(self.routes, timetable.clock)
         for exchange_name, kind in PREDECLARED.items():
             exchange = new_exchange(kind, exchange_name, name, {})
             exchange.durable = True
@@ -142,17 +144,7 @@ class VirtualHost(QueueHost):
         further_keys: from CC and BCC, or of a dead letter. message: what is being routed, for exchanges that take
         notice of it; without it nothing but the way is found out.
         """
-        if exchange.name == "":
-            queues: dict[Queue, None] = {}
-            for key in (routing_key, *further_keys) if further_keys else (routing_key,):
-                queue = self.queues.get(key)
-                if queue is not None:
-                    queues[queue] = None
-            return list(queues)
-        goes_on = exchange.to_exchanges or exchange.alternate or further_keys
-        if not (goes_on or exchange.notices or exchange.gate is not None):
-            return [queue for queue in exchange.match(routing_key, header) if isinstance(queue, Queue)]
-        return Way(self.exchanges, routing_key, header, further_keys, message).into(exchange)
+        return self.routes.find(exchange, routing_key, header, further_keys, message)
 
     # -- what queues ask for
 
@@ -168,12 +160,12 @@ class VirtualHost(QueueHost):
             return
         key = message.key_octets().decode("utf-8", "surrogateescape")
         keys = further_keys(message.header)
-        for queue in Way(self.exchanges, key, message.header, keys, message).out_of(source):
+        for queue in self.routes.beyond(source, key, message.header, keys, message):
             queue.publish(message)
 
     def route_varies(self, exchange: Exchange) -> bool:
         """Whether a route from here depends on more than the routing key, so that it must not be kept."""
-        return route_varies(self.exchanges, exchange)
+        return self.routes.varies(exchange)
 
     # -- exchanges
 
