@@ -12,9 +12,10 @@ import re
 from importlib import import_module
 from typing import Any, Final
 
-# States of an automaton, and steps that are remembered.
+# States of an automaton, steps that are remembered, and states in the sets that those lead to: some 50 octets each.
 MOST_STATES: Final = 4096
 MOST_STEPS: Final = 20_000
+MOST_HELD: Final = 131_072
 # Repetitions and alternatives beside each other that `re` may try one after the other.
 FEW_CHOICES: Final = 8
 
@@ -128,10 +129,11 @@ def _parts(name: str, value: Any) -> list[Any]:
 class Automaton:
     """States by number: kind, mask of the octets it is about, and one or two that follow (-1 for none).
 
-    sets: those of states that the search has been in, by number; steps: from one and a symbol to the next.
+    sets: those of states that the search has been in, by number; held: how many states these have altogether.
+    steps: from one and a symbol to the next.
     """
 
-    __slots__ = ("first", "ids", "kinds", "looks_behind", "masks", "others", "outs", "sets", "steps")
+    __slots__ = ("first", "held", "ids", "kinds", "looks_behind", "masks", "others", "outs", "sets", "steps")
 
     def __init__(self, tree: Any, flags: int) -> None:
         self.kinds: list[int] = []
@@ -141,6 +143,7 @@ class Automaton:
         self.looks_behind: bool = False
         self.first: int = self._sequence(tree, flags, self._add(FOUND, b"", -1))
         self.sets: list[frozenset[int]] = []
+        self.held: int = 0
         self.ids: dict[frozenset[int], int] = {}
         self.steps: dict[int, int] = {}
 
@@ -190,10 +193,11 @@ class Automaton:
                 stack.append(self.outs[state])
                 if self.others[state] >= 0:
                     stack.append(self.others[state])
-        if len(self.steps) >= MOST_STEPS:
+        if len(self.steps) >= MOST_STEPS or self.held > MOST_HELD:
             self.steps.clear()
             self.sets.clear()
             self.ids.clear()
+            self.held = 0
             # What the key begins with is another one's number from now on.
             return self._id(frozenset(following))
         return self._remember(key, self._id(frozenset(following)))
@@ -224,6 +228,7 @@ class Automaton:
         if found is None:
             found = self.ids[states] = len(self.sets)
             self.sets.append(states)
+            self.held += len(states)
         return found
 
     # -- from the tree

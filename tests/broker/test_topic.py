@@ -187,12 +187,12 @@ TestTopicBindings = TopicBindings.TestCase
 # Cost
 
 
-def test_a_hundred_thousand_bindings_leave_nothing_behind() -> None:
+def test_twenty_thousand_bindings_leave_nothing_behind() -> None:
     router: TopicRouter[int] = TopicRouter()
-    patterns = [f"{number % 100}.*.{number}.#.x{number % 7}" for number in range(100_000)]
+    patterns = [f"{number % 100}.*.{number}.#.x{number % 7}" for number in range(20_000)]
     for number, pattern in enumerate(patterns):
         router.bind(pattern, number % 1000)
-    assert router.node_count() > 100_000
+    assert router.node_count() > 20_000
     for number, pattern in enumerate(patterns):
         router.unbind(pattern, number % 1000)
     assert router.node_count() == 1
@@ -202,10 +202,10 @@ def seconds_to_route(router: TopicRouter[int], keys: list[str]) -> float:
     best = 1e9
     for attempt in range(3):
         router.bind("nowhere", -attempt)  # so that no result is remembered
-        started = time.perf_counter()
+        started = time.process_time()
         for key in keys:
             router.match(key)
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     return best
 
 
@@ -232,3 +232,21 @@ def test_many_wildcards_do_not_multiply() -> None:
     )
     assert router.match(".".join(["b"] * 127)) == []
     assert router.match(".".join(["b"] * 126) + ".a") == ["q", "r", "s"]
+
+
+class Unlucky(str):
+    """A word that there is no memory to look up."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("pattern", ["a", "*", "a.#", "#.a", "#.a.#"])
+def test_a_search_that_broke_off_leaves_nothing_behind(pattern: str) -> None:
+    router = router_of((pattern, "q"), ("a.b.c", "other"), ("*.b.c", "other"), ("#.a.b.c", "other"))
+    with pytest.raises(MemoryError):
+        router._find(["a", Unlucky("b"), "c"])
+    assert router.match("a") == ["q"]
+    assert "other" in router.match("a.b.c")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amqp_broker.content.automaton import MOST_STEPS, Automaton, automaton_of
+from amqp_broker.content.automaton import MOST_HELD, MOST_STATES, MOST_STEPS, Automaton, automaton_of
 from amqp_broker.content.patterns import compile_pattern
 
 # For `re` these take hours, or longer than the universe has been there.
@@ -101,3 +101,19 @@ def test_what_is_remembered_of_steps_is_bounded() -> None:
         sizes.append(len(automaton.steps))
     assert max(sizes) <= MOST_STEPS
     assert sizes != sorted(sizes), "there was room for all"
+
+
+def test_so_are_the_states_behind_them() -> None:
+    pattern = rb"c.{200}d|(c.{1,200}){2}e|"
+    automaton = automaton_of(pattern + NEVER)
+    assert automaton is not None
+    expression = re.compile(pattern[:-1])
+    chance = random.Random(2)
+    held = []
+    for _ in range(12):
+        text = bytes(chance.choices(b"cx", k=250)) + chance.choice((b"d", b"x"))
+        assert automaton.finds(text) is (expression.search(text) is not None)
+        held.append(sum(map(len, automaton.sets)))
+        assert automaton.held == held[-1]
+    assert max(held) <= MOST_HELD + MOST_STATES
+    assert held != sorted(held), "there was room for all"

@@ -211,10 +211,12 @@ class TopicRouter(Generic[D]):
         return count
 
     def _find(self, words: list[str]) -> list[D]:
-        search = _Search(self._root, self._step + 1)
+        first = self._step + 1
+        # Before it begins: what a search that breaks off has marked is of no step that comes.
+        self._step = first + len(words)
+        search = _Search(self._root, first)
         for word in words:
             search.go(word)
-        self._step = search.step
         found: dict[int, D] = {}
         for nodes in (search.reached, search.repeating, search.ends):
             for node in nodes:
