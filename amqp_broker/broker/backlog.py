@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Final
 
-from amqp_broker.broker.lane import Lane
+from amqp_broker.broker.lane import NOWHERE, Lane
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import Store, StoredEntry, StoredLane, StoredQueue
 from amqp_broker.broker.timetable import Timed
@@ -24,7 +24,7 @@ BY_SEQ: Final = attrgetter("seq")
 class Backlog(Timed):
     """ready_bytes: octets of the bodies that are ready. next_seq: of the next entry. store_id: 0 unless durable.
 
-    ready: the lane's entries at the head, for the hot path. watermark: entries of the store up to and including it
+    ready: the lane's own entries at the head, for the hot path. watermark: entries of the store up to and including it
     had been handed out.
     """
 
@@ -51,17 +51,24 @@ class Backlog(Timed):
             self.ready_bytes += entry.message.header.body_size
         self.lane.put_back(self, entries)
 
+    def put_back_lane(self, lane: Lane) -> None:
+        """The same for any number, in the order in which they go out. Their octets are the caller's to count."""
+        self.lane.add_returned(lane)
+
     def available(self) -> bool:
         """Whether an entry is ready; brings the next run back to memory if need be."""
-        return len(self.ready) > 0 or (self.lane.away_count > 0 and self.lane.refill(self))
+        lane = self.lane
+        if lane.returned:
+            return lane.find_first(self)
+        return len(self.ready) > 0 or (lane.away_count > 0 and lane.refill(self))
 
     def head(self) -> QueueEntry:
         """The entry that is next; only if one is available."""
-        return self.ready[0]
+        return self.lane.first() if self.lane.returned else self.ready[0]
 
     def take(self) -> QueueEntry:
         """Take the head out; only if one is available."""
-        entry = self.ready.popleft()
+        entry = self.lane.take_first() if self.lane.returned else self.ready.popleft()
         self.ready_bytes -= entry.message.header.body_size
         return entry
 
@@ -71,7 +78,10 @@ class Backlog(Timed):
 
     def resident(self) -> list[QueueEntry]:
         """What is ready and in memory."""
-        return [entry for lane in self.lanes() for part in (lane.ready, lane.tail) for entry in part]
+        entries: list[QueueEntry] = []
+        for lane in self.lanes():
+            entries += lane.resident()
+        return entries
 
     def headers(self) -> Iterator[ContentHeader]:
         """Of all that is ready; what is not in memory is read, a run at a time, and not kept."""
@@ -93,7 +103,7 @@ class Backlog(Timed):
     def drop_away(self) -> None:
         """What is ready and not in memory is gone, from the store as well."""
         for lane in self.lanes():
-            self.ready_bytes -= lane.away_octets
+            self.ready_bytes -= lane.octets_away()
             lane.drop_away(self)
 
     def lost(self, count: int, octets: int) -> None:
@@ -105,15 +115,15 @@ class Backlog(Timed):
 
     def away_count(self) -> int:
         """How many of them are not in memory."""
-        return self.lane.away_count
+        return self.lane.count_away()
 
     def resident_octets(self) -> int:
         """Of the bodies that are ready and in memory."""
-        return self.ready_bytes - self.lane.away_octets
+        return self.ready_bytes - self.lane.octets_away()
 
-    def page_out(self, keep: int, whole_runs: bool) -> None:
+    def page_out(self, keep: int, whole_runs: bool, most: int = NOWHERE) -> int:
         """Have what is ready leave memory, as far as that can be: see `Lane.page_out`."""
-        self.lane.page_out(self, keep, whole_runs)
+        return self.lane.page_out(self, keep, whole_runs, most)
 
     def recovered(self, stored: StoredQueue) -> None:
         """Take over what the store holds; called once, before anything else."""

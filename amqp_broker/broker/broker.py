@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from amqp_broker.broker.access import Permission, TopicPermission, User
+from amqp_broker.broker.chores import Chores
 from amqp_broker.broker.definitions import (
     DefinitionWriter,
     restore_binding,
@@ -61,7 +62,8 @@ class Recovered:
 class Broker:
     """alarms: the reasons publishers are blocked for, in the order they arose ("low on memory", ...).
 
-    clock: whoever runs a turn sets it; timetable: what falls due. parameters: those of the whole broker.
+    clock: whoever runs a turn sets it; timetable: what falls due; chores: what is done a portion in a turn.
+    parameters: those of the whole broker.
     quorum_delivery_limit: of quorum queues to which nothing gives another; set before there are any.
 
     configured: what the configuration makes at each start: ("vhost", name), ("user", name) and
@@ -70,6 +72,7 @@ class Broker:
 
     __slots__ = (
         "alarms",
+        "chores",
         "clock",
         "configured",
         "definitions",
@@ -86,6 +89,7 @@ class Broker:
         self.store: Store = store
         self.clock: Clock = Clock()
         self.timetable: Timetable = Timetable(self.clock)
+        self.chores: Chores = Chores(self.timetable)
         self.definitions: DefinitionWriter = DefinitionWriter(store)
         self.vhosts: dict[str, VirtualHost] = {}
         self.users: dict[str, User] = {}

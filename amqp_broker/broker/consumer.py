@@ -44,7 +44,7 @@ class Consumer(Holder):
     waiting: stands in its queue's line of consumers; only the queue sets it.
     """
 
-    __slots__ = ("arguments", "blocked", "exclusive", "no_ack", "priority", "queue", "tag", "waiting")
+    __slots__ = ("blocked", "exclusive", "no_ack", "priority", "queue", "tag", "waiting")
 
     def __init__(
         self, tag: str, queue: Queue, no_ack: bool, exclusive: bool, arguments: dict[str, Field]
@@ -53,7 +53,6 @@ class Consumer(Holder):
         self.queue: Queue = queue
         self.no_ack: bool = no_ack
         self.exclusive: bool = exclusive
-        self.arguments: dict[str, Field] = arguments
         self.priority: int = 0
         priority = arguments.get("x-priority")
         if priority is not None and isinstance(priority.value, int):

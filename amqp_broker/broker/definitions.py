@@ -50,7 +50,7 @@ class DefinitionWriter:
             "type": exchange.kind,
             "auto_delete": exchange.auto_delete,
             "internal": exchange.internal,
-            "arguments": write_table(exchange.arguments),
+            "arguments": exchange.packed or write_table(exchange.arguments),
         }
         if exchange.holds is not None:
             value["store_id"] = exchange.holds.store_id
@@ -65,7 +65,7 @@ class DefinitionWriter:
             "name": queue.name,
             "store_id": queue.store_id,
             "auto_delete": queue.auto_delete,
-            "arguments": write_table(queue.arguments),
+            "arguments": queue.packed or write_table(queue.arguments),
         }
         if queue.seen_id:
             value["seen_id"] = queue.seen_id

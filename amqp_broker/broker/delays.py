@@ -15,8 +15,8 @@ from amqp_broker.broker.argument_values import LONGEST_MILLISECONDS
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import Store, StoredQueue
 from amqp_broker.broker.queue import TAKEN, Queue
-from amqp_broker.broker.runs import RUN_LENGTH
-from amqp_broker.content.header import ContentHeader, Rewritten, parse_header, with_headers
+from amqp_broker.broker.runs import HEADERS, RUN_LENGTH
+from amqp_broker.content.header import ContentHeader, Rewritten, with_headers
 from amqp_broker.content.table import INTEGER_KINDS, Field
 
 DELAY: Final = "x-delay"
@@ -31,6 +31,10 @@ NUMBER_BITS: Final = 28
 _NUMBERS: Final = 1 << NUMBER_BITS
 # How many messages are released in one turn.
 RELEASED: Final = 1000
+# How many in one batch of the store, and after how many milliseconds to look whether the next has begun: what is
+# released must not pile up before a disk that is slower.
+IN_A_BATCH: Final = 32768
+PAUSE: Final = 5
 # So many that are due may be in memory for the sake of their order.
 MANY: Final = 16384
 NOWHERE: Final = 1 << 64
@@ -97,7 +101,18 @@ class DelayQueue(Queue):
     are in the store alone, `away` of them.
     """
 
-    __slots__ = ("_later_from", "_negated", "_number", "_released", "away", "boundary", "later", "waiting")
+    __slots__ = (
+        "_batch",
+        "_in_batch",
+        "_later_from",
+        "_negated",
+        "_number",
+        "_released",
+        "away",
+        "boundary",
+        "later",
+        "waiting",
+    )
 
     def __init__(self, name: str, vhost_name: str, durable: bool, store: Store) -> None:
         super().__init__(name, vhost_name, durable, {}, store)
@@ -108,6 +123,9 @@ class DelayQueue(Queue):
         self._number: int = 0
         # The last slice of time that something was released of.
         self._released: int = 0
+        # How many were released in this batch of the store.
+        self._batch: int = 0
+        self._in_batch: int = 0
         # No entry of `later` has a lower seq.
         self._later_from: int = NOWHERE
         # Headers with their delays negated.
@@ -130,6 +148,12 @@ class DelayQueue(Queue):
     def time_is_up(self, now: int) -> None:
         """Have what is due routed, in the batch in which it leaves the store here."""
         released = 0
+        if self.store.batch != self._batch:
+            self._batch = self.store.batch
+            self._in_batch = 0
+        elif self._in_batch >= IN_A_BATCH and self.store_id:
+            self.watch(now + PAUSE)
+            return
         while released < RELEASED:
             if not self._is_due(now):
                 break
@@ -140,6 +164,7 @@ class DelayQueue(Queue):
             if self.host is not None:
                 self.host.release(self.name, self._as_released(entry.message))
                 self._forget(entry)
+        self._in_batch += released
         self._watch_first()
 
     def ready_count(self) -> int:
@@ -173,11 +198,11 @@ class DelayQueue(Queue):
     def resident_octets(self) -> int:
         return self.ready_bytes
 
-    def page_out(self, keep: int, whole_runs: bool) -> None:
-        """Have those that are due last leave memory."""
+    def page_out(self, keep: int, whole_runs: bool, most: int = NOWHERE) -> int:
+        """Have those that are due last leave memory, as one run: they are in the store already."""
         readable = self.store.readable()
         if not self.store_id or len(self.waiting) + len(self.later) <= keep:
-            return
+            return 0
         if len(self.waiting) > keep:
             self.waiting.sort(key=_second)
             # Beyond what was released: of that, the store may still have rows.
@@ -191,6 +216,7 @@ class DelayQueue(Queue):
         for seq in [seq for seq, entry in self.later.items() if 0 <= entry.batch <= readable]:
             self.ready_bytes -= self.later.pop(seq).message.header.body_size
             self.away += 1
+        return 1
 
     def use_numbers_from(self, number: int) -> None:
         """Go on as if so many messages had been held."""
@@ -256,13 +282,10 @@ class DelayQueue(Queue):
         else:
             self.boundary = NOWHERE
             self.away = 0
-        header: ContentHeader | None = None
         for row in rows:
             if row.seq not in self.later:
                 self.away -= 1
-                if header is None or row.header != header.payload:
-                    header = parse_header(row.header)
-                self._add(self.entry_of(row, header))
+                self._add(self.entry_of(row, HEADERS.parsed(row.header)))
         if self._later_from < self.boundary:
             for seq in [seq for seq in self.later if seq < self.boundary]:
                 entry = self.later.pop(seq)

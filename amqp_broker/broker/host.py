@@ -42,6 +42,8 @@ class QueueHost(ABC):
             if len(found) >= queue.unacked:
                 break
             found.extend([entry for entry in entries.values() if entry.queue is queue])
+        for comeback in queue.comebacks:
+            found.extend(comeback.entries())
         return found
 
     @abstractmethod

@@ -11,6 +11,8 @@ from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
+from amqp_broker.broker.chores import Chore
+from amqp_broker.broker.delays import DelayQueue
 from amqp_broker.broker.message import NOT_STORED, QueueEntry
 from amqp_broker.broker.outstanding import take_message_away
 from amqp_broker.broker.queue import Queue
@@ -19,9 +21,13 @@ from amqp_broker.broker.runs import RUN_LENGTH
 if TYPE_CHECKING:
     from amqp_broker.broker.broker import Broker
 
+# Leave memory in one go.
+RUNS_AT_ONCE: Final = 100
 # What a message takes besides its body, in octets: entry, message, the body's own object, places in lists. Measured:
 # 190 while it waits, where messages share their header.
 ENTRY: Final = 250
+# The same of one that an exchange holds until it is due, which has a message of its own and stands in a heap.
+HELD: Final = 330
 # What an unacknowledged delivery takes without its message.
 OUTSTANDING: Final = 220
 # What one takes besides its body that has its message.
@@ -34,22 +40,28 @@ FEW: Final = 64 << 10
 SAMPLE: Final = 32
 
 
-class Memory:
+class Memory(Chore):
     """limit: octets that messages may take in memory, 0 for any number."""
 
-    __slots__ = ("_broker", "_looked", "limit")
+    __slots__ = ("_broker", "_goes_on", "_looked", "limit")
 
     def __init__(self, broker: Broker, limit: int) -> None:
         self._broker: Broker = broker
         self.limit: int = limit
         # By channel, up to which delivery tag its deliveries were looked at.
         self._looked: dict[object, int] = {}
+        self._goes_on: bool = False
+
+    def go_on(self) -> bool:
+        self._goes_on = False
+        self.relieve()
+        return True
 
     def relieve(self) -> None:
         """Have messages leave memory if they take more than the limit.
 
         Of what is ready, the largest queues' first: each keeps a run at its head, and what makes no whole run; if
-        that is not enough, it keeps nothing.
+        that is not enough, it keeps nothing. What takes longer than a turn goes on as a chore.
         """
         if not self.limit:
             return
@@ -60,14 +72,23 @@ class Memory:
             return
         taken -= self._take_outstanding(channels)
         self._take_waiting(queues)
+        most = RUNS_AT_ONCE
         for keep, whole_runs in ((RUN_LENGTH, True), (0, False)):
             heaviest = [(weight(queue), queue) for queue in queues]
             heaviest.sort(key=itemgetter(0), reverse=True)
             for before, queue in heaviest:
                 if taken * 100 <= self.limit * ENOUGH:
                     return
-                queue.page_out(keep, whole_runs)
+                most -= queue.page_out(keep, whole_runs, most)
                 taken += weight(queue) - before
+                if most <= 0:
+                    self._go_on_soon()
+                    return
+
+    def _go_on_soon(self) -> None:
+        if not self._goes_on:
+            self._goes_on = True
+            self._broker.chores.add(self)
 
     def _queues(self) -> list[Queue]:
         """Those that hold something."""
@@ -149,4 +170,5 @@ class Outstanding:
 
 def weight(queue: Queue) -> int:
     """Octets that what is ready in a queue takes in memory, roughly."""
-    return queue.resident_octets() + ENTRY * (queue.ready_count() - queue.away_count() + len(queue.retries))
+    entry = HELD if isinstance(queue, DelayQueue) else ENTRY
+    return queue.resident_octets() + entry * (queue.ready_count() - queue.away_count() + len(queue.retries))

@@ -18,6 +18,8 @@ from amqp_broker.broker.ports import Store
 from amqp_broker.broker.timetable import Clock
 
 AT_ONCE: Final = 1000
+# Deliveries in one operation, if several consumers have room for that many. Then it is somebody else's turn.
+MOST_DELIVERED: Final = 20_000
 # A time that has always come, even if the clock is set back.
 NOW: Final = 1
 
@@ -25,8 +27,8 @@ NOW: Final = 1
 class Mortal(Backlog):
     """host: the virtual host, None outside one. ttl: of all messages, milliseconds. timed: some entries expire.
 
-    overdue: the rest of what has expired waits for a turn of its own; until then nothing is given to consumers, nor
-    put before what is ready. guarded: publishing has more to look at than who waits.
+    overdue: the rest of what has expired, or of what consumers have room for, waits for a turn of its own; until then
+    nothing is given to consumers, nor put before what is ready. guarded: publishing has more to look at than who waits.
     """
 
     __slots__ = ("clock", "features", "guarded", "host", "overdue", "timed", "ttl")
@@ -82,7 +84,7 @@ class Mortal(Backlog):
         return self.available() and 0 < self.head().expiry <= self.clock.milliseconds
 
     def _postpone(self) -> bool:
-        """Enough have expired for this turn. False if the queue has no other, as it is not in a virtual host."""
+        """That is enough for this turn. False if the queue has no other, as it is not in a virtual host."""
         if self.host is None:
             return False
         self.overdue = True

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
-from amqp_broker.broker.runs import RUN_LENGTH
-from amqp_broker.content.header import build_header, parse_header
+from amqp_broker.broker.runs import HEADERS, RUN_LENGTH
+from amqp_broker.content.header import build_header
 
 if TYPE_CHECKING:
     from amqp_broker.broker.queue import Queue
@@ -46,7 +46,7 @@ def bring_back_messages(queue: Queue, entries: list[QueueEntry]) -> None:
         found = at
         for row in rows:
             if found < len(missing) and missing[found].seq == row.seq:
-                missing[found].message = Message(row.address, parse_header(row.header), row.body)
+                missing[found].message = Message(row.address, HEADERS.parsed(row.header), row.body)
                 found += 1
         if found == at:
             raise LookupError(f"entry {missing[at].seq} of queue '{queue.name}' is not in the store any more")

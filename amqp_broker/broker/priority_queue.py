@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from amqp_broker.broker.lane import Lane
+from amqp_broker.broker.lane import NOWHERE, Lane
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import LEVEL_SHIFT, Store, StoredLane
 from amqp_broker.broker.queue import Queue
@@ -68,23 +68,31 @@ class PriorityQueue(Queue):
             self.levels[level].put_back(self, returned)
             self.occupied |= 1 << level
 
+    def put_back_lane(self, lane: Lane) -> None:
+        """All of them are of one priority."""
+        level = self._level(lane.first_seq())
+        self._count += len(lane)
+        self.levels[level].add_returned(lane)
+        self.occupied |= 1 << level
+
     def available(self) -> bool:
         while self.occupied:
             highest = self.occupied.bit_length() - 1
             lane = self.levels[highest]
-            if lane.ready or lane.refill(self):
+            if (lane.returned and lane.find_first(self)) or lane.ready or lane.refill(self):
                 return True
             self.occupied &= ~(1 << highest)
         return False
 
     def head(self) -> QueueEntry:
-        return self.levels[self.occupied.bit_length() - 1].ready[0]
+        lane = self.levels[self.occupied.bit_length() - 1]
+        return lane.first() if lane.returned else lane.ready[0]
 
     def take(self) -> QueueEntry:
         highest = self.occupied.bit_length() - 1
         lane = self.levels[highest]
-        entry = lane.ready.popleft()
-        if not lane.ready and not lane.away_count:
+        entry = lane.take_first() if lane.returned else lane.ready.popleft()
+        if not lane.ready and not lane.away_count and not lane.returned:
             self.occupied &= ~(1 << highest)
         self._count -= 1
         self.ready_bytes -= entry.message.header.body_size
@@ -112,15 +120,17 @@ class PriorityQueue(Queue):
         return self._count
 
     def away_count(self) -> int:
-        return sum([lane.away_count for lane in self.lanes()])
+        return sum([lane.count_away() for lane in self.lanes()])
 
     def resident_octets(self) -> int:
-        return self.ready_bytes - sum([lane.away_octets for lane in self.lanes()])
+        return self.ready_bytes - sum([lane.octets_away() for lane in self.lanes()])
 
-    def page_out(self, keep: int, whole_runs: bool) -> None:
+    def page_out(self, keep: int, whole_runs: bool, most: int = NOWHERE) -> int:
+        left = 0
         for lane in self.lanes():
-            lane.page_out(self, keep, whole_runs)
+            left += lane.page_out(self, keep, whole_runs, most - left)
             keep = max(0, keep - lane.resident_count())
+        return left
 
     def lane_recovered(self, stored: StoredLane, watermark: int) -> None:
         level = self._level(stored.first_seq or stored.level << LEVEL_SHIFT)

@@ -13,15 +13,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from amqp_broker.broker.arguments import queue_type
+from amqp_broker.broker.arguments import QUEUE_ARGUMENTS, queue_type
 from amqp_broker.broker.backlog import BY_SEQ
 from amqp_broker.broker.consumer import Consumer, Holder
 from amqp_broker.broker.deduplication import Seen, deduplicate
 from amqp_broker.broker.features import DROP_HEAD, NO_LIMIT, REJECT_PUBLISH_DLX, QueueFeatures
 from amqp_broker.broker.host import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, QueueHost
+from amqp_broker.broker.kept_arguments import looked_up, packed
 from amqp_broker.broker.line import Line
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
-from amqp_broker.broker.mortal import AT_ONCE, Mortal
+from amqp_broker.broker.mortal import AT_ONCE, MOST_DELIVERED, Mortal
 from amqp_broker.broker.outstanding import bring_back_messages, put_back_absent
 from amqp_broker.broker.ports import Store, StoredEntry, StoredQueue
 from amqp_broker.broker.redelivery import Leases, Retries, delayed, end_leases
@@ -30,6 +31,7 @@ from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
 
 if TYPE_CHECKING:
+    from amqp_broker.broker.comeback import Comeback
     from amqp_broker.broker.exchanges.base import Binding
 
 # What became of a publish.
@@ -42,12 +44,13 @@ _NOBODY: Final[deque[Consumer]] = deque()
 class Queue(Mortal):
     """owner: the connection an exclusive queue belongs to, else None.
     consumers, active: those of its line, all and those with room. definition: key of its definition in the store,
-    b"" if it has none. host: the virtual host, None outside one.
+    b"" if it has none. host: the virtual host, None outside one. packed, arguments: see `kept_arguments`.
     features: what its arguments and policies come to; guarded, refuses, trims, tracks, ttl, seen and
     counts_deliveries are the parts of them that the hot path asks for. leases: of deliveries that must come back;
     retries: what waits for its next try. timed: some of its entries expire. last_used: when it was last used by
     somebody else than a consumer, milliseconds. seen_id: of the values that `seen` keeps in the store, or 0.
     absent: stands for messages that have left memory, see `outstanding`; None if none ever did.
+    comebacks: deliveries on their way back, which are unacknowledged until they are there.
     """
 
     __slots__ = (
@@ -55,6 +58,7 @@ class Queue(Mortal):
         "active",
         "arguments",
         "auto_delete",
+        "comebacks",
         "consumers",
         "counts_deliveries",
         "definition",
@@ -67,6 +71,7 @@ class Queue(Mortal):
         "line",
         "name",
         "owner",
+        "packed",
         "refuses",
         "retries",
         "seen",
@@ -86,7 +91,8 @@ class Queue(Mortal):
         self.vhost_name: str = vhost_name
         self.durable: bool = durable
         self.auto_delete: bool = False
-        self.arguments: dict[str, Field] = arguments
+        self.packed: bytes = packed(arguments)
+        self.arguments: dict[str, Field] = looked_up(arguments, self.packed, QUEUE_ARGUMENTS)
         self.definition: bytes = b""
         self.owner: object | None = None
         self.deleted: bool = False
@@ -102,6 +108,7 @@ class Queue(Mortal):
         self.last_used: int = 0
         self.unacked: int = 0
         self.absent: Message | None = None
+        self.comebacks: list[Comeback] = []
         self.incoming: dict[Binding, None] = {}
         self.line: Line = Line()
         self.consumers: list[Consumer] = self.line.consumers
@@ -201,13 +208,24 @@ class Queue(Mortal):
         if self.deleted:
             entries.clear()
             return
+        returned = self.returning(entries, failed, recovered)
+        if returned:
+            self._come_back(returned, failed)
+
+    def returning(self, entries: list[QueueEntry], failed: bool, recovered: bool) -> list[QueueEntry]:
+        """Note that deliveries come back; those that do so now. The others become dead letters, or wait.
+
+        Otherwise as for `requeue`, to which this is the first half: what it returns has to be put back.
+        """
         limit = self.features.delivery_limit
+        leased = len(self.leases) > 0
         exhausted: list[QueueEntry] = []
         returned: list[QueueEntry] = []
         for entry in entries:
             entry.consumer = None
             entry.deliveries += 1
-            self.leases.settled(entry)
+            if leased:
+                self.leases.settled(entry)
             if self.counts_deliveries and entry.batch >= 0:
                 self.store.count_deliveries(self.store_id, entry)
             if limit != NO_LIMIT and entry.deliveries > limit:
@@ -217,15 +235,21 @@ class Queue(Mortal):
         entries.clear()
         if exhausted:
             self._drop(exhausted, DELIVERY_LIMIT)
-        if returned:
-            self._come_back(returned, failed)
+        return returned
+
+    def comes_back_last(self, failed: bool) -> bool:
+        """Whether what comes back goes behind all that is ready."""
+        return False
 
     def _come_back(self, entries: list[QueueEntry], failed: bool = False) -> None:
-        """As in RabbitMQ, what is over time or over a limit now goes before consumers are looked at."""
         if self.absent is None:
             self.put_back(entries, failed)
         else:
             put_back_absent(self, entries, failed)
+        self.was_put_back()
+
+    def was_put_back(self) -> None:
+        """As in RabbitMQ, what is over time or over a limit now goes before consumers are looked at."""
         if self.trims:
             self._trim()
         if self.timed:
@@ -235,9 +259,10 @@ class Queue(Mortal):
     # -- messages out
 
     def pump(self) -> None:
-        """Deliver while there is a ready consumer and an entry, and not too much has expired."""
+        """Deliver while there is a ready consumer and an entry, but not too much, and not if too much has expired."""
         if self.overdue:
             return
+        delivered = 0
         expired: list[QueueEntry] | None = None
         active = self.active
         while active and self.available():
@@ -262,6 +287,9 @@ class Queue(Mortal):
                 self._deliver(consumer, entry)
             if len(active) > 1:
                 self.line.turn_over(consumer)
+            delivered += 1
+            if delivered >= MOST_DELIVERED and self._postpone():
+                break
         if self.timed:
             self._watch_head()
         if expired is not None:
@@ -360,6 +388,8 @@ class Queue(Mortal):
         if self.seen is not None:
             self.seen.clear()
         self.leases = Leases()
+        for comeback in self.comebacks:
+            comeback.clear()
         if self.host is not None:
             self.host.timetable.forget(self)
         for consumer in self.line.clear():

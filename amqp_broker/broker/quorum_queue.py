@@ -8,9 +8,11 @@ them first.
 
 from __future__ import annotations
 
+from collections import deque
+
 from amqp_broker.broker.arguments import queue_type
 from amqp_broker.broker.features import NO_LIMIT
-from amqp_broker.broker.lane import Lane
+from amqp_broker.broker.lane import NOWHERE, Lane
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import Store
 from amqp_broker.broker.queue import Queue
@@ -19,19 +21,21 @@ from amqp_broker.errors import RESOURCE_LOCKED, SoftError, not_implemented, prec
 
 
 class QuorumQueue(Queue):
-    """returns: what came back and goes before everything that was not delivered yet, in the order it came back.
+    """returns: what came back and goes before everything that was not delivered yet, in the order it came back;
+    later_returns: what came back after that, in further lanes.
 
     A message that its consumer refuses while there is no delivery limit goes to the end instead. It gets a new seq
     there, so that the store has it in that place, too, and with its count.
     """
 
-    __slots__ = ("returns",)
+    __slots__ = ("later_returns", "returns")
 
     def __init__(
         self, name: str, vhost_name: str, durable: bool, arguments: dict[str, Field], store: Store
     ) -> None:
         super().__init__(name, vhost_name, durable, arguments, store)
         self.returns: Lane = Lane()
+        self.later_returns: deque[Lane] = deque()
 
     def publish(self, message: Message) -> int:
         if not message.persistent:
@@ -41,14 +45,21 @@ class QuorumQueue(Queue):
         return super().publish(message)
 
     def put_back(self, entries: list[QueueEntry], failed: bool = False) -> None:
-        if failed and self.features.delivery_limit == NO_LIMIT:
+        if self.comes_back_last(failed):
             for entry in entries:
                 self.append(self._moved(entry))
             return
         for entry in entries:
             self.ready_bytes += entry.message.header.body_size
+        returns = self.later_returns[len(self.later_returns) - 1] if self.later_returns else self.returns
         for entry in entries:
-            self.returns.append(entry)
+            returns.append(entry)
+
+    def put_back_lane(self, lane: Lane) -> None:
+        self.later_returns.append(lane)
+
+    def comes_back_last(self, failed: bool) -> bool:
+        return failed and self.features.delivery_limit == NO_LIMIT
 
     def _moved(self, entry: QueueEntry) -> QueueEntry:
         """The entry at a new place, behind all others."""
@@ -62,10 +73,13 @@ class QuorumQueue(Queue):
         return moved
 
     def available(self) -> bool:
-        returns = self.returns
-        return (
-            len(returns.ready) > 0 or (returns.away_count > 0 and returns.refill(self)) or super().available()
-        )
+        while True:
+            returns = self.returns
+            if returns.ready or (returns.away_count > 0 and returns.refill(self)):
+                return True
+            if not self.later_returns:
+                return super().available()
+            self.returns = self.later_returns.popleft()
 
     def head(self) -> QueueEntry:
         return self.returns.ready[0] if self.returns.ready else super().head()
@@ -78,20 +92,30 @@ class QuorumQueue(Queue):
         return entry
 
     def lanes(self) -> list[Lane]:
-        return [self.returns, self.lane]
+        return [self.returns, *self.later_returns, self.lane]
 
-    def page_out(self, keep: int, whole_runs: bool) -> None:
-        self.returns.page_out(self, keep, whole_runs)
-        super().page_out(max(0, keep - self.returns.resident_count()), whole_runs)
+    def clear(self) -> None:
+        super().clear()
+        self.later_returns.clear()
+
+    def page_out(self, keep: int, whole_runs: bool, most: int = NOWHERE) -> int:
+        left = 0
+        for lane in self.lanes():
+            left += lane.page_out(self, keep, whole_runs, most - left)
+            keep = max(0, keep - lane.resident_count())
+        return left
 
     def ready_count(self) -> int:
-        return len(self.returns) + super().ready_count()
+        count = len(self.returns) + super().ready_count()
+        for lane in self.later_returns:
+            count += len(lane)
+        return count
 
     def away_count(self) -> int:
-        return self.returns.away_count + super().away_count()
+        return sum([lane.count_away() for lane in self.lanes()])
 
     def resident_octets(self) -> int:
-        return super().resident_octets() - self.returns.away_octets
+        return self.ready_bytes - sum([lane.octets_away() for lane in self.lanes()])
 
 
 def check_server_named(arguments: dict[str, Field]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, cast
 
 from amqp_broker.broker.message import NOT_STORED, Message, QueueEntry
-from amqp_broker.content.header import ContentHeader, parse_header
+from amqp_broker.content.header import ContentHeader, KnownHeaders
 
 if TYPE_CHECKING:
     from amqp_broker.broker.backlog import Backlog
@@ -21,6 +21,8 @@ RUN_LENGTH: Final = 256
 RUN_OCTETS: Final = 256 << 10
 # Bodies that are larger on average are not spilled if they can be read from the store.
 LARGE: Final = 512
+# Of all that is brought back: what was read last is often followed by what has the same headers.
+HEADERS: Final = KnownHeaders()
 
 
 class Run:
@@ -50,7 +52,13 @@ def put_away(queue: Backlog, entries: list[QueueEntry], readable: int) -> Run | 
     in_rows = queue.store_id != 0
     shared = True
     stored = False
+    in_order = True
+    last_seq = 0
     for entry in entries:
+        # What came back to a quorum queue may lie in any order.
+        if entry.seq < last_seq:
+            in_order = False
+        last_seq = entry.seq
         message = entry.message
         octets += message.header.body_size
         if entry.batch == NOT_STORED:
@@ -65,7 +73,7 @@ def put_away(queue: Backlog, entries: list[QueueEntry], readable: int) -> Run | 
     run.stored = stored
     # Rows are never of what was handed out, and nothing that was lies behind them; in others there may be gaps, in
     # which there is what somebody holds.
-    run.dense = in_rows or run.last_seq - run.first_seq + 1 == run.count
+    run.dense = in_rows or (in_order and run.last_seq - run.first_seq + 1 == run.count)
     if not in_rows or (octets < LARGE * len(entries) and not shared):
         run.ticket = queue.store.spill(_packed(entries))
         if not run.ticket:
@@ -131,7 +139,7 @@ def headers(queue: Backlog, run: Run) -> Iterator[ContentHeader]:
         if not rows:
             return
         for row in rows:
-            yield parse_header(row.header)
+            yield HEADERS.parsed(row.header)
         rest.first_seq = rows[len(rows) - 1].seq + 1
         rest.count -= len(rows)
 
@@ -149,9 +157,12 @@ def read_rows(queue: Backlog, run: Run) -> list[StoredEntry]:
 def _from_rows(queue: Backlog, rows: list[StoredEntry]) -> list[QueueEntry]:
     entries: list[QueueEntry] = []
     header: ContentHeader | None = None
+    payload = b""
     for row in rows:
-        if header is None or row.header != header.payload:
-            header = parse_header(row.header)
+        # Neighbours that are alike share theirs.
+        if header is None or row.header is not payload:
+            payload = row.header
+            header = HEADERS.parsed(payload)
         entries.append(queue.entry_of(row, header))
     return entries
 
@@ -197,7 +208,7 @@ def _unpacked(queue: Backlog, columns: list[object]) -> list[QueueEntry]:
     while at < len(beginnings):
         alike = cast(int, beginnings[at])
         address = cast(bytes, beginnings[at + 1])
-        header = parse_header(cast(bytes, beginnings[at + 2]))
+        header = HEADERS.parsed(cast(bytes, beginnings[at + 2]))
         at += 3
         for _ in range(alike):
             entries.append(queue.entry(Message(address, header, bodies[position]), seqs[position]))

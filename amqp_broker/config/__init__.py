@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from amqp_broker.config.auth import Auth, Http, Permissions
 from amqp_broker.config.errors import ConfigError
+from amqp_broker.config.http_tls import HttpTls
 from amqp_broker.config.limits import Limits
 from amqp_broker.config.listeners import Listeners
 from amqp_broker.config.load import load_config
@@ -20,6 +21,7 @@ __all__ = [
     "ConfigError",
     "Data",
     "Http",
+    "HttpTls",
     "Limits",
     "Listeners",
     "Log",

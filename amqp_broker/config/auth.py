@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from amqp_broker.config.backends import BACKENDS, HTTP, backend_of
+from amqp_broker.config.http_tls import HTTPS, HttpTls
 from amqp_broker.config.option import Option, Section
 from amqp_broker.config.values import Choice, Duration, Pattern, Switch, Text, Texts
 
@@ -53,6 +54,7 @@ class Url(Text):
                 raise ValueError("it may hold ASCII characters without spaces alone; write others as %XX")
             if parts.port == 0:
                 raise ValueError("its port is 0")
+            text = parts.scheme + text[len(parts.scheme) :]
         return text
 
 
@@ -68,6 +70,8 @@ def auth_contradictions(auth: Auth) -> Iterator[tuple[str, str, str]]:
             yield f"auth.http.{path}", '""', f'has to be an address, as auth.backends has "{name}"'
         if missing:
             return
+    if auth.http.tls.key and not auth.http.tls.certificate:
+        yield "auth.http.tls.certificate", '""', "has to be a file, as auth.http.tls.key is one"
 
 
 class Permissions(Section, frozen=True, kw_only=True):
@@ -154,6 +158,13 @@ class Http(Section, frozen=True, kw_only=True):
         bool,
         Option(Switch(), """Whether an answer "deny" counts for as long as "allow" does, in both cases."""),
     ] = False
+    tls: HttpTls = msgspec.field(default_factory=HttpTls)
+
+    @property
+    def has_https(self) -> bool:
+        """Whether one of the addresses is of that kind."""
+        paths = (self.user_path, self.vhost_path, self.resource_path, self.topic_path)
+        return any(path.startswith(HTTPS) for path in paths)
 
 
 class Auth(Section, frozen=True, kw_only=True):

@@ -95,7 +95,8 @@ class Limits(AddressLimits, frozen=True, kw_only=True):
         Option(
             Size(65536, MAX_SIZE),
             """How much memory persistent messages that wait for the disk may take, estimated, before connections
-            that publish pause. It bounds what a slow disk costs. One message larger than this still passes,
+            that publish pause. Acknowledgements out of the queue's order count a little, too, and then those who
+            send them pause. It bounds what a slow disk costs. One message larger than this still passes,
             alone.""",
         ),
     ] = 64 * 2**20

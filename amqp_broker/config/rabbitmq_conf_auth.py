@@ -30,6 +30,7 @@ TTL: Final = Milliseconds()
 FLAG: Final = Flag()
 # A right counts for so many seconds at least.
 LEAST_FOR_RIGHTS: Final = 1.0
+HOSTNAME_CHECK: Final = Word({"wildcard": "wildcard", "none": "none"})
 ASKED_FOR_LOGINS: Final = ("user_path",)
 ASKED_FOR_RIGHTS: Final = ("user_path", "vhost_path", "resource_path", "topic_path")
 
@@ -64,6 +65,19 @@ def backends(conf: Translation) -> None:
     if chain:
         conf.put(next(iter(chain.values())), "auth.backends", list(chain))
     _cache(conf, kept)
+
+
+def service_tls(conf: Translation) -> None:
+    """What of auth_http.ssl_options does not simply set an option."""
+    prefix = "auth_http.ssl_options"
+    key, name = conf.find(f"{prefix}.keyfile"), conf.find(f"{prefix}.sni")
+    if key is not None and conf.find(f"{prefix}.certfile") is None:
+        conf.refuse(key, f"this needs {prefix}.certfile, the file with the certificate")
+    if name is not None and name.value != "none":
+        conf.put(name, "auth.http.tls.server_name", name.value)
+    check = conf.find(f"{prefix}.hostname_verification")
+    if check is not None and conf.read(check, HOSTNAME_CHECK) == "none":
+        conf.note(check, "no effect: the name is checked all the same, and certificates may have wildcards")
 
 
 def _backend(conf: Translation, key: str, names: Word) -> tuple[Backend, Setting] | None:

@@ -109,8 +109,19 @@ SETTING: Final = (
     Key("auth_http.resource_path", "auth.http.resource_path", Text()),
     Key("auth_http.topic_path", "auth.http.topic_path", Text()),
     Key("auth_http.request_timeout", "auth.http.timeout", Milliseconds()),
+    Key("auth_http.ssl_options.cacertfile", "auth.http.tls.ca", Text()),
+    Key("auth_http.ssl_options.certfile", "auth.http.tls.certificate", Text()),
+    Key("auth_http.ssl_options.keyfile", "auth.http.tls.key", Text()),
+    Key("auth_http.ssl_options.password", "auth.http.tls.password", Text()),
+    Key(
+        "auth_http.ssl_options.verify",
+        "auth.http.tls.verify",
+        Word({"verify_peer": "required", "verify_none": "none"}),
+        "`verify_peer` where this key is not there",
+    ),
 )
 
+_NO_LISTS: Final = "`false` only: lists of revoked certificates are not read"
 BY_RULE: Final = (
     Key("listeners.tcp", "listeners.tcp", says="`none` switches listening without TLS off"),
     Key("listeners.tcp.$name", "listeners.tcp", says="a port alone listens on all addresses, IPv4 and IPv6"),
@@ -124,7 +135,27 @@ BY_RULE: Final = (
         says="the oldest counts; none before TLS 1.2 is spoken",
     ),
     Key("ssl_options.ciphers.$name", "tls.ciphers", says="OpenSSL's names, in the order of their numbers"),
-    Key("ssl_options.crl_check", says="`false` only: lists of revoked certificates are not read"),
+    Key("ssl_options.crl_check", says=_NO_LISTS),
+    Key(
+        "auth_http.ssl_options.versions.$version",
+        "auth.http.tls.min_version",
+        says="the oldest counts; none before TLS 1.2 is spoken",
+    ),
+    Key(
+        "auth_http.ssl_options.ciphers.$cipher",
+        "auth.http.tls.ciphers",
+        says="OpenSSL's names, in the order of their numbers",
+    ),
+    Key("auth_http.ssl_options.crl_check", says=_NO_LISTS),
+    Key(
+        "auth_http.ssl_options.sni",
+        "auth.http.tls.server_name",
+        says="`none` is the host of the address, as without it",
+    ),
+    Key(
+        "auth_http.ssl_options.hostname_verification",
+        says="the name is always checked, and certificates may have wildcards",
+    ),
     Key("auth_mechanisms.$name", "auth.mechanisms", says="in the order of their numbers"),
     Key(
         "auth_backends.$name",
@@ -187,25 +218,14 @@ REFUSED: Final = (
     Key("default_users.**", reason=_DEFINITIONS, refused=True),
     Key("default_policies.**", reason=_DEFINITIONS, refused=True),
     Key("default_limits.**", reason=_DEFINITIONS, refused=True),
-    Key(
-        "auth_http.ssl_options.**",
-        reason="https is checked against the system's authorities here",
-        refused=True,
-    ),
-    Key(
-        "ssl_options.cert",
-        reason="write the certificate into a file and name it with ssl_options.certfile",
-        refused=True,
-    ),
-    Key(
-        "ssl_options.cacerts.$name",
-        reason="write them into a file and name it with ssl_options.cacertfile",
-        refused=True,
-    ),
-    Key(
-        "ssl_options.key.$type",
-        reason="write the key into a file and name it with ssl_options.keyfile",
-        refused=True,
+    *(
+        Key(f"{prefix}ssl_options.{key}", reason=f"{reason} with {prefix}ssl_options.{file}", refused=True)
+        for prefix in ("", "auth_http.")
+        for key, reason, file in (
+            ("cert", "write the certificate into a file and name it", "certfile"),
+            ("cacerts.$name", "write them into a file and name it", "cacertfile"),
+            ("key.$type", "write the key into a file and name it", "keyfile"),
+        )
     ),
 )
 

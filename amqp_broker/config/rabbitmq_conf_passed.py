@@ -104,8 +104,15 @@ PASSED: Final[tuple[tuple[str, str], ...]] = (
         """ssl_options ssl_options.client_renegotiation ssl_options.secure_renegotiate ssl_options.reuse_sessions
         ssl_options.honor_cipher_order ssl_options.honor_ecc_order ssl_options.dh ssl_options.dhfile
         ssl_options.depth ssl_options.psk_identity ssl_options.log_level ssl_options.log_alert
-        ssl_options.bypass_pem_cache ssl_allow_poodle_attack""",
+        ssl_options.bypass_pem_cache ssl_allow_poodle_attack
+        auth_http.ssl_options auth_http.ssl_options.client_renegotiation auth_http.ssl_options.secure_renegotiate
+        auth_http.ssl_options.reuse_sessions auth_http.ssl_options.honor_cipher_order
+        auth_http.ssl_options.honor_ecc_order auth_http.ssl_options.dh auth_http.ssl_options.dhfile
+        auth_http.ssl_options.depth auth_http.ssl_options.psk_identity auth_http.ssl_options.log_level
+        auth_http.ssl_options.log_alert""",
     ),
+    ("it is about who connects to a server", "auth_http.ssl_options.fail_if_no_peer_cert"),
+    ("a client is not told the service's reasons", "auth_http.authorization_failure_disclosure"),
     ("handshake_timeout is the limit for TLS, too", "ssl_handshake_timeout"),
     ("auth_http.request_timeout counts for connecting, too", "auth_http.connection_timeout"),
     ("answers are kept in memory", "auth_cache.cache_module"),

@@ -15,7 +15,7 @@ from typing import Final
 
 from amqp_broker.config.memory import machine_memory
 from amqp_broker.config.options import options
-from amqp_broker.config.rabbitmq_conf_auth import backends
+from amqp_broker.config.rabbitmq_conf_auth import backends, service_tls
 from amqp_broker.config.rabbitmq_conf_text import Setting
 from amqp_broker.config.rabbitmq_conf_translation import Translation
 from amqp_broker.config.rabbitmq_conf_values import Flag, Listener, Number, Resource, Text, Word
@@ -110,7 +110,12 @@ def verification(conf: Translation) -> None:
 
 
 def tls_versions(conf: Translation) -> None:
-    settings = conf.under("ssl_options.versions")
+    _versions(conf, "ssl_options.versions", "tls.min_version")
+    _versions(conf, "auth_http.ssl_options.versions", "auth.http.tls.min_version")
+
+
+def _versions(conf: Translation, prefix: str, path: str) -> None:
+    settings = conf.under(prefix)
     found = [(version, setting) for setting in settings if (version := conf.read(setting, TLS_VERSIONS))]
     spoken = [(version, setting) for version, setting in found if version != TOO_OLD]
     if not spoken:
@@ -121,21 +126,23 @@ def tls_versions(conf: Translation) -> None:
         if version == TOO_OLD:
             conf.note(setting, "no effect: versions before TLS 1.2 are not spoken here")
     version, setting = min(spoken, key=lambda pair: pair[0])
-    conf.put(setting, "tls.min_version", version)
+    conf.put(setting, path, version)
     if max(version for version, _ in spoken) != NEWEST:
         conf.note(setting, "this is the oldest version; TLS 1.3 is offered beside it")
 
 
 def ciphers(conf: Translation) -> None:
-    settings = conf.under("ssl_options.ciphers")
-    if settings:
-        conf.put(settings[0], "tls.ciphers", ":".join(setting.value for setting in settings))
+    for prefix, path in (("", "tls.ciphers"), ("auth_http.", "auth.http.tls.ciphers")):
+        settings = conf.under(f"{prefix}ssl_options.ciphers")
+        if settings:
+            conf.put(settings[0], path, ":".join(setting.value for setting in settings))
 
 
 def revocation(conf: Translation) -> None:
-    setting = conf.find("ssl_options.crl_check")
-    if setting is not None and setting.value != "false":
-        conf.refuse(setting, "lists of revoked certificates are not read here; only false is possible")
+    for prefix in ("", "auth_http."):
+        setting = conf.find(f"{prefix}ssl_options.crl_check")
+        if setting is not None and setting.value != "false":
+            conf.refuse(setting, "lists of revoked certificates are not read here; only false is possible")
 
 
 def mechanisms(conf: Translation) -> None:
@@ -285,6 +292,7 @@ RULES: Final[tuple[Callable[[Translation], None], ...]] = (
     revocation,
     mechanisms,
     backends,
+    service_tls,
     loopback_users,
     user_tags,
     validator,

@@ -17,3 +17,13 @@ def cut(data: Piece, start: int, end: int) -> Piece:
     if end - start < WORTH_A_VIEW:
         return bytes(data[start:end])
     return memoryview(data)[start:end]
+
+
+def kept(data: Piece, start: int, end: int) -> Piece:
+    """The same for a piece that may wait for long: no view that would keep much else in memory meanwhile.
+
+    What is a view already lies where only this body does.
+    """
+    if isinstance(data, bytes) and 2 * (end - start) < len(data):
+        return data[start:end]
+    return cut(data, start, end)

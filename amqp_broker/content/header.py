@@ -54,6 +54,9 @@ PropertyValue: TypeAlias = "bytes | int | dict[str, Field] | None"
 # How many headers one memory of rewritten headers holds, and how long a header is at most, in octets, to be held.
 MOST_REWRITTEN: Final = 64
 LONGEST_REWRITTEN: Final = 4096
+# The same of one memory of parsed headers.
+MOST_KNOWN: Final = 256
+LONGEST_KNOWN: Final = 512
 
 _CONTINUED: Final = 1
 _LATER: Final = 0x07FC  # CORRELATION_ID and everything after it
@@ -305,6 +308,29 @@ def with_headers(header: ContentHeader, headers: dict[str, Field] | None) -> Con
 def without_expiration(header: ContentHeader) -> ContentHeader:
     """The header without its expiration; itself if it has none."""
     return rebuilt(header, {EXPIRATION: None}) if header.flags & EXPIRATION else header
+
+
+class KnownHeaders:
+    """Headers by what was received, so that messages that come from the disk one after the other share theirs too."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, ContentHeader] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def parsed(self, payload: bytes) -> ContentHeader:
+        """As `parse_header`, but perhaps one that others have. Raises HeaderError."""
+        header = self._known.get(payload)
+        if header is None:
+            header = parse_header(payload)
+            if len(payload) <= LONGEST_KNOWN:
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[payload] = header
+        return header
 
 
 class Rewritten:

@@ -6,13 +6,13 @@ mistake is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp_broker.control.users import NoArguments
-from amqp_broker.control.verb import Given, Quick, Slow, Verb
-from amqp_broker.definitions import InvalidDefinitions, Problem, load, read
+from amqp_broker.control.verb import Given, Long, Quick, Verb
+from amqp_broker.definitions import InvalidDefinitions, Loading, Problem, read
 
 if TYPE_CHECKING:
     from amqp_broker.control.node import Node
@@ -41,16 +41,23 @@ def _read(given: Text) -> object:
         return error
 
 
-def load_definitions(node: Node, given: Text, found: Document | InvalidDefinitions) -> object:
+def load_definitions(
+    node: Node, given: Text, found: Document | InvalidDefinitions
+) -> Generator[None, None, object]:
     """loaded: in words, what was. problems: what keeps all of it from being loaded; warnings: what is passed over."""
     try:
         if isinstance(found, InvalidDefinitions):
             raise found
-        loaded = load(found, node.broker)
+        loading = Loading(found, node.broker)
+        yield from loading.steps()
     except InvalidDefinitions as error:
         return {"loaded": "", "problems": [str(problem) for problem in error.problems], "warnings": []}
-    warnings = [*loaded.warnings, *([] if node.running else _transient(found))]
-    return {"loaded": str(loaded), "problems": [], "warnings": [str(warning) for warning in warnings]}
+    warnings = [*loading.loaded.warnings, *([] if node.running else _transient(found))]
+    return {
+        "loaded": str(loading.loaded),
+        "problems": [],
+        "warnings": [str(warning) for warning in warnings],
+    }
 
 
 def _transient(document: Document) -> list[Problem]:
@@ -65,5 +72,5 @@ def _transient(document: Document) -> list[Problem]:
 
 VERBS: Final[dict[str, Verb[Any]]] = {
     "definitions.export": Quick(NoArguments, export, changes=False),
-    "definitions.load": Slow(Text, _reading, load_definitions),
+    "definitions.load": Long(Text, _reading, load_definitions),
 }

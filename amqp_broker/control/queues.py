@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 
 from amqp_broker.broker.arguments import queue_type
+from amqp_broker.broker.kept_arguments import whole
 from amqp_broker.broker.names import REPLY_PREFIX
 from amqp_broker.control.verb import (
     IMPOSSIBLE,
@@ -82,7 +83,7 @@ def _row(vhost: VirtualHost, queue: Queue) -> dict[str, object]:
         "messages_delayed": numbers.delayed,
         "consumers": numbers.consumers,
         "policy": "" if policy is None else policy.name,
-        "arguments": json_of_table(queue.arguments),
+        "arguments": json_of_table(whole(queue.packed, queue.arguments)),
     }
 
 

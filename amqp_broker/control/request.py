@@ -10,7 +10,7 @@ that is missing or of another type is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -26,7 +26,7 @@ from amqp_broker.control import (
     users,
     vhosts,
 )
-from amqp_broker.control.verb import INTERNAL, INVALID, Given, Refused, Verb
+from amqp_broker.control.verb import INTERNAL, INVALID, Given, Long, Refused, Verb
 
 if TYPE_CHECKING:
     from amqp_broker.control.node import Node
@@ -72,6 +72,10 @@ class Request:
     def work(self, node: Node) -> Callable[[], object] | None:
         """What to do in a thread before `run`. Raises Refused."""
         return self._verb.work(node, self._given)
+
+    def steps(self, node: Node, found: object) -> Generator[None, None, object] | None:
+        """The same in steps, whose last one returns what `run` does; None if it is done in one."""
+        return self._verb.steps(node, self._given, found) if isinstance(self._verb, Long) else None
 
     def run(self, node: Node, found: object) -> object:
         """Do it, in a turn; found: what the work came to. Raises Refused, and has changed nothing then."""

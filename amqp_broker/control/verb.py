@@ -1,13 +1,13 @@
 """The form of a verb, the error by which it refuses, and the look-ups that most verbs begin with.
 
 A verb is run in a turn of the broker, whole or not at all. Work that takes its time, such as a hash, it hands out
-first, to be done in a thread.
+first, to be done in a thread. One that would take too long for a turn, `Long`, can be run in several.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -97,6 +97,27 @@ class Slow(Verb[G]):
 
     def run(self, node: Node, given: G, found: Any) -> object:
         return self._do(node, given, found)
+
+
+class Long(Slow[G]):
+    """A verb that is done in steps, between which others may have their turns. do: what it returns is the result."""
+
+    def __init__(
+        self,
+        given: type[G],
+        work: Callable[[Node, G], Callable[[], object]],
+        do: Callable[[Node, G, Any], Generator[None, None, object]],
+    ) -> None:
+        super().__init__(given, work, self._whole)
+        self.steps = do
+
+    def _whole(self, node: Node, given: G, found: Any) -> object:
+        steps = self.steps(node, given, found)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
 
 
 def user_named(node: Node, name: str) -> User:

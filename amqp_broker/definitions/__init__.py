@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from amqp_broker.definitions.checking import check
-from amqp_broker.definitions.loading import Loaded, load
+from amqp_broker.definitions.loading import Loaded, Loading, load
 from amqp_broker.definitions.problems import InvalidDefinitions, Problem
 from amqp_broker.definitions.reading import read
 from amqp_broker.definitions.writing import write
 
-__all__ = ["InvalidDefinitions", "Loaded", "Problem", "check", "load", "read", "write"]
+__all__ = ["InvalidDefinitions", "Loaded", "Loading", "Problem", "check", "load", "read", "write"]

@@ -6,6 +6,9 @@ it imports is a warning here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
 from amqp_broker.broker.access import pattern_problem, topic_pattern_problem
 from amqp_broker.broker.argument_table import QUEUE_TYPES
 from amqp_broker.broker.arguments import (
@@ -23,14 +26,26 @@ from amqp_broker.broker.policy import InvalidPolicy, new_policy, pattern_problem
 from amqp_broker.broker.vhost import PREDECLARED
 from amqp_broker.content.table import TableError, write_table
 from amqp_broker.definitions.problems import Problem
-from amqp_broker.definitions.rows import BindingRow, Document, ExchangeRow, PermissionRow, PolicyRow, QueueRow
+from amqp_broker.definitions.rows import (
+    BindingRow,
+    Document,
+    ExchangeRow,
+    ParameterRow,
+    PermissionRow,
+    PolicyRow,
+    QueueRow,
+    UserRow,
+)
 from amqp_broker.errors import AmqpError, exchange_in, queue_in
+
+R = TypeVar("R")
 
 
 def check(document: Document, broker: Broker) -> tuple[list[Problem], list[Problem]]:
     """What keeps the document from being loaded, and what of it would be passed over."""
-    checker = _Checker(document, broker)
-    checker.check()
+    checker = Checker(document, broker)
+    for _ in checker.steps():
+        pass
     return checker.problems, checker.warnings
 
 
@@ -39,8 +54,11 @@ def is_reserved(name: str) -> bool:
     return name == "" or name.startswith(RESERVED_PREFIX)
 
 
-class _Checker:
-    """exchanges: those that there will be, by virtual host and name; queues: the same for queues."""
+class Checker:
+    """problems, warnings: all of them, once `steps` has come to its end.
+
+    exchanges: those that there will be, by virtual host and name; queues: the same for queues.
+    """
 
     def __init__(self, document: Document, broker: Broker) -> None:
         self.document = document
@@ -58,7 +76,8 @@ class _Checker:
             for name, kind in PREDECLARED.items():
                 self.exchanges.setdefault((row.name, name), new_exchange(kind, name, row.name, {}))
 
-    def check(self) -> None:
+    def steps(self) -> Iterator[None]:
+        """Check all rows, and stop after each."""
         document = self.document
         for row in document.vhosts:
             if row.metadata.default_queue_type not in ("", *QUEUE_TYPES):
@@ -66,23 +85,20 @@ class _Checker:
                 self.warn(
                     f"{row.path}.default_queue_type", f"there are no {kind} queues; classic ones are made"
                 )
-        for permission in document.permissions:
-            self.check_permission(permission)
-        for user in document.users:
-            self.check_limits(f"{user.path}.limits", user.limits, (MAX_CONNECTIONS, MAX_CHANNELS))
-        for parameter in document.parameters:
-            if parameter.vhost is not None:
-                self.check_vhost(parameter.path, parameter.vhost)
-            if parameter.component == VHOST_LIMITS:
-                self.check_limits(f"{parameter.path}.value", parameter.value, (MAX_CONNECTIONS, MAX_QUEUES))
-        for policy in document.policies:
-            self.check_policy(policy)
-        for exchange in document.exchanges:
-            self.check_exchange(exchange)
-        for queue in document.queues:
-            self.check_queue(queue)
-        for binding in document.bindings:
-            self.check_binding(binding)
+        yield
+        yield from self._each(document.permissions, self.check_permission)
+        yield from self._each(document.users, self.check_user)
+        yield from self._each(document.parameters, self.check_parameter)
+        yield from self._each(document.policies, self.check_policy)
+        yield from self._each(document.exchanges, self.check_exchange)
+        yield from self._each(document.queues, self.check_queue)
+        yield from self._each(document.bindings, self.check_binding)
+
+    @staticmethod
+    def _each(rows: Sequence[R], check: Callable[[R], object]) -> Iterator[None]:
+        for row in rows:
+            check(row)
+            yield
 
     def refuse(self, path: str, text: str) -> None:
         self.problems.append(Problem(path, text))
@@ -105,6 +121,15 @@ class _Checker:
             problem = problem_of(pattern)
             if problem is not None:
                 self.refuse(f"{row.path}.{key}", problem)
+
+    def check_user(self, row: UserRow) -> None:
+        self.check_limits(f"{row.path}.limits", row.limits, (MAX_CONNECTIONS, MAX_CHANNELS))
+
+    def check_parameter(self, row: ParameterRow) -> None:
+        if row.vhost is not None:
+            self.check_vhost(row.path, row.vhost)
+        if row.component == VHOST_LIMITS:
+            self.check_limits(f"{row.path}.value", row.value, (MAX_CONNECTIONS, MAX_QUEUES))
 
     def check_limits(self, path: str, limits: object, names: tuple[str, ...]) -> None:
         problem = limits_problem(limits, names)

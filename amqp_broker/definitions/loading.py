@@ -6,13 +6,31 @@ hosts) and otherwise kept as it is, as RabbitMQ keeps a queue whose arguments ar
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
 from amqp_broker.broker.access import Permission, TopicPermission
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags
 from amqp_broker.broker.policy import new_policy
-from amqp_broker.definitions.checking import check, is_reserved
+from amqp_broker.broker.vhost import VirtualHost
+from amqp_broker.definitions.checking import Checker, is_reserved
 from amqp_broker.definitions.problems import InvalidDefinitions, Problem
-from amqp_broker.definitions.rows import BindingRow, Document, ExchangeRow, PermissionRow, PolicyRow, QueueRow
+from amqp_broker.definitions.rows import (
+    BindingRow,
+    Document,
+    ExchangeRow,
+    ParameterRow,
+    PermissionRow,
+    PolicyRow,
+    QueueRow,
+    Row,
+    UserRow,
+    VirtualHostRow,
+)
+from amqp_broker.errors import AmqpError
+
+R = TypeVar("R", bound=Row)
 
 # A category by its rows' list, and its words for one and for several.
 _WORDS = {
@@ -25,6 +43,10 @@ _WORDS = {
     "queues": ("queue", "queues"),
     "bindings": ("binding", "bindings"),
 }
+
+
+class _Gone(Exception):
+    """What a row is about was there when it was checked."""
 
 
 class Loaded:
@@ -48,67 +70,98 @@ class Loaded:
 
 def load(document: Document, broker: Broker) -> Loaded:
     """Load all of it, or nothing. Raises InvalidDefinitions before anything is changed."""
-    problems, warnings = check(document, broker)
-    if problems:
-        raise InvalidDefinitions(problems)
-    loading = _Loading(broker, Loaded(warnings))
-    loading.load(document)
+    loading = Loading(document, broker)
+    for _ in loading.steps():
+        pass
     return loading.loaded
 
 
-class _Loading:
-    def __init__(self, broker: Broker, loaded: Loaded) -> None:
+class Loading:
+    """loaded: what was, once `steps` has come to its end."""
+
+    def __init__(self, document: Document, broker: Broker) -> None:
+        self.document = document
         self.broker = broker
-        self.loaded = loaded
+        self.loaded = Loaded([])
 
-    def load(self, document: Document) -> None:
-        broker, counts = self.broker, self.loaded.counts
-        for row in document.vhosts:
-            broker.put_vhost(row.name, row.metadata)
-            counts["vhosts"] += 1
-        for user in document.users:
-            if user.password is not None:
-                broker.put_user(user.name, user.password, user.tags, user.limits)
-                counts["users"] += 1
-        for permission in document.permissions:
-            self._permit(permission)
-            counts["permissions"] += 1
-        for parameter in document.parameters:
-            vhost = parameter.vhost
-            parameters = broker.parameters if vhost is None else broker.vhosts[vhost].parameters
-            parameters.set(parameter.component, parameter.name, parameter.value)
-            counts["parameters"] += 1
-        for policy in document.policies:
-            self._set_policy(policy)
-            counts["policies"] += 1
-        for exchange in document.exchanges:
-            counts["exchanges"] += self._declare_exchange(exchange)
-        for queue in document.queues:
-            counts["queues"] += self._declare_queue(queue)
-        for binding in document.bindings:
-            counts["bindings"] += self._bind(binding)
+    def steps(self) -> Iterator[None]:
+        """Check all rows, then load all, and stop after each. Raises InvalidDefinitions before anything is changed.
 
-    def _permit(self, row: PermissionRow) -> None:
-        user, vhost = self.broker.users[row.user], self.broker.vhosts[row.vhost]
+        Whoever lets clients go on meanwhile may find that a row cannot be loaded any more: that is a warning.
+        """
+        checker = Checker(self.document, self.broker)
+        yield from checker.steps()
+        if checker.problems:
+            raise InvalidDefinitions(checker.problems)
+        self.loaded.warnings += checker.warnings
+        document = self.document
+        yield from self._each("vhosts", document.vhosts, self._put_vhost)
+        yield from self._each("users", document.users, self._put_user)
+        yield from self._each("permissions", document.permissions, self._permit)
+        yield from self._each("parameters", document.parameters, self._set_parameter)
+        yield from self._each("policies", document.policies, self._set_policy)
+        yield from self._each("exchanges", document.exchanges, self._declare_exchange)
+        yield from self._each("queues", document.queues, self._declare_queue)
+        yield from self._each("bindings", document.bindings, self._bind)
+
+    def _each(self, category: str, rows: Sequence[R], put: Callable[[R], bool]) -> Iterator[None]:
+        for row in rows:
+            try:
+                self.loaded.counts[category] += put(row)
+            except _Gone as gone:
+                self._warn(row, str(gone))
+            except AmqpError as error:
+                self._warn(row, error.explanation)
+            yield
+
+    def _warn(self, row: Row, text: str) -> None:
+        self.loaded.warnings.append(Problem(row.path, f"not loaded: {text}"))
+
+    def _vhost(self, name: str) -> VirtualHost:
+        vhost = self.broker.vhosts.get(name)
+        if vhost is None:
+            raise _Gone(f"vhost {name} has been removed meanwhile")
+        return vhost
+
+    def _put_vhost(self, row: VirtualHostRow) -> bool:
+        self.broker.put_vhost(row.name, row.metadata)
+        return True
+
+    def _put_user(self, row: UserRow) -> bool:
+        if row.password is not None:
+            self.broker.put_user(row.name, row.password, row.tags, row.limits)
+        return row.password is not None
+
+    def _set_parameter(self, row: ParameterRow) -> bool:
+        parameters = self.broker.parameters if row.vhost is None else self._vhost(row.vhost).parameters
+        parameters.set(row.component, row.name, row.value)
+        return True
+
+    def _permit(self, row: PermissionRow) -> bool:
+        user, vhost = self.broker.users.get(row.user), self._vhost(row.vhost)
+        if user is None:
+            raise _Gone(f"user '{row.user}' has been removed meanwhile")
         if row.exchange is None:
             self.broker.set_permission(user, vhost, Permission(row.configure, row.write, row.read))
         else:
             permission = TopicPermission(row.write, row.read)
             self.broker.set_topic_permission(user, vhost, row.exchange, permission)
+        return True
 
-    def _set_policy(self, row: PolicyRow) -> None:
+    def _set_policy(self, row: PolicyRow) -> bool:
         policy = new_policy(
             row.name, row.pattern, row.definition, row.priority, row.apply_to, operator=row.operator
         )
-        vhost = self.broker.vhosts[row.vhost]
+        vhost = self._vhost(row.vhost)
         if row.operator:
             vhost.set_operator_policy(policy)
         else:
             vhost.set_policy(policy)
+        return True
 
     def _declare_exchange(self, row: ExchangeRow) -> bool:
         """Whether it was made."""
-        vhost = self.broker.vhosts[row.vhost]
+        vhost = self._vhost(row.vhost)
         if row.name in vhost.exchanges or is_reserved(row.name):
             return False
         flags = ExchangeFlags(row.durable, row.auto_delete, row.internal)
@@ -116,7 +169,7 @@ class _Loading:
         return True
 
     def _declare_queue(self, row: QueueRow) -> bool:
-        vhost = self.broker.vhosts[row.vhost]
+        vhost = self._vhost(row.vhost)
         if row.name in vhost.queues or is_reserved(row.name):
             return False
         flags = QueueFlags(row.durable, exclusive=False, auto_delete=row.auto_delete)
@@ -124,7 +177,7 @@ class _Loading:
         return True
 
     def _bind(self, row: BindingRow) -> bool:
-        vhost = self.broker.vhosts[row.vhost]
+        vhost = self._vhost(row.vhost)
         source = vhost.exchanges.get(row.source) if row.source else None
         ends = vhost.exchanges if row.to_exchange else vhost.queues
         destination = ends.get(row.destination)

@@ -14,6 +14,7 @@ import msgspec
 from amqp_broker.broker.access import User
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.exchange import Binding, Exchange
+from amqp_broker.broker.kept_arguments import whole
 from amqp_broker.broker.policy import Policy
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.vhost import VirtualHost
@@ -154,7 +155,7 @@ def _queue(queue: Queue) -> dict[str, object]:
         "vhost": queue.vhost_name,
         "durable": queue.durable,
         "auto_delete": queue.auto_delete,
-        "arguments": json_of_table(queue.arguments),
+        "arguments": json_of_table(whole(queue.packed, queue.arguments)),
     }
 
 
@@ -166,7 +167,7 @@ def _exchange(exchange: Exchange) -> dict[str, object]:
         "durable": exchange.durable,
         "auto_delete": exchange.auto_delete,
         "internal": exchange.internal,
-        "arguments": json_of_table(exchange.arguments),
+        "arguments": json_of_table(whole(exchange.packed, exchange.arguments)),
     }
 
 

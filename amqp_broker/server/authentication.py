@@ -65,7 +65,7 @@ class Authentication(Authenticator):
         self._delays = LoginDelays(min(auth.login_delay_max, config.protocol.handshake_timeout / 2))
         self._delayed = DelayedLogins(clock, self._delay_over, self._turn_away)
         self._checks: dict[bytes, _Check] = {}
-        self._upgrading: set[str] = set()
+        self._upgrading: dict[str, PasswordHash] = {}
         self._chain = [backend_of(name) for name in auth.backends]
         self._own_users = any(backend.login == INTERNAL for backend in self._chain)
         self._http: HttpBackend | None = None
@@ -78,6 +78,11 @@ class Authentication(Authenticator):
         self._workers.close()
         if self._http is not None:
             self._http.close()
+
+    def load_certificates(self) -> None:
+        """Raises ConfigError that names a file of `auth.http.tls` which cannot be used."""
+        if self._http is not None:
+            self._http.load_certificates()
 
     # -- called by sessions
 
@@ -246,10 +251,11 @@ class Authentication(Authenticator):
         """The password fits the user's hash. One that is kept and out of date is made anew, for the next time."""
         password = attempt.login.password
         assert password is not None
-        if user.key and not user.password.is_current and user.name not in self._upgrading:
+        old = user.password
+        if user.key and not old.is_current and self._upgrading.get(user.name) is not old:
             upgrade = _Upgrade(self, user, password)
             if self._workers.take_nowait(upgrade, OUR_OWN):
-                self._upgrading.add(user.name)
+                self._upgrading[user.name] = old
         self._rights_of(attempt, user)
 
     def _let_in(self, login: Login, user: User, rights: Rights | None = None) -> None:
@@ -284,7 +290,8 @@ class Authentication(Authenticator):
             _log.info("the password of user '%s' is kept by argon2id from now on", shown(user.name))
 
     def passed_over(self, upgrade: _Upgrade) -> None:
-        self._upgrading.discard(upgrade.user.name)
+        if self._upgrading.get(upgrade.user.name) is upgrade.old:
+            del self._upgrading[upgrade.user.name]
 
     def in_turn(self, question: Question, answer: Callable[[], None]) -> None:
         """Answer a session in a turn of its own, and go on with what its client sent meanwhile."""
@@ -358,14 +365,14 @@ class _Upgrade(Job):
         self.password = password
         self.new = user.password
         self._authentication = authentication
-        self._old = user.password
+        self.old = user.password
 
     @property
     def wanted(self) -> bool:
-        return self.user.password is self._old
+        return self.user.password is self.old
 
     def work(self) -> None:
-        self.new = strong_hash(self.password, self._old)
+        self.new = strong_hash(self.password, self.old)
 
     def done(self, error: BaseException | None) -> None:
         self._authentication.upgraded(self, error)

@@ -86,7 +86,12 @@ class Client(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        connection = self._server.admit(self)
+        try:
+            connection = self._server.admit(self)
+        except BaseException:
+            # Without a session nothing would ever end it.
+            self.transport.abort()
+            raise
         if connection is None:
             self.transport.abort()
             return
@@ -122,6 +127,8 @@ class Client(asyncio.BufferedProtocol):
     def catch_up(self) -> None:
         """Run a turn on what was left by the one before, unless there is a reason to wait."""
         self.behind = False
+        if self.connection.paused:
+            self.stop_reading()
         if self.held_back or self.transport.is_closing():
             return
         if self.connection.reader.unhandled:
@@ -198,8 +205,9 @@ class Client(asyncio.BufferedProtocol):
 
     @property
     def is_judged(self) -> bool:
-        """What it asked for is not known to be allowed: the rest can wait where it is."""
-        return self.connection.question is not None and self.connection.phase == RUNNING
+        """What it asked for is not known to be allowed, or not done yet: the rest can wait where it is."""
+        connection = self.connection
+        return (connection.question is not None and connection.phase == RUNNING) or connection.settling.holds
 
     @property
     def backed_up(self) -> bool:

@@ -126,6 +126,7 @@ class Commits:
             client = self.clients.get(connection)
             if client is not None:
                 client.fall_behind()
+                self.release(connection)
 
     def release_held_back(self) -> None:
         """Read again from those for whom neither an alarm nor the disk is a reason not to."""

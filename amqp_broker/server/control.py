@@ -1,8 +1,8 @@
 """The control socket of a running broker: who may open it, and the way of a request to its answer.
 
-A request is a line of JSON (see `control.request`), is run in a turn of its own, and is answered when what it changed
-is durable. Requests of a connection are answered one after the other. What is too long, too slow or too much at once
-is refused; nothing that comes here is more to the broker than one client among others.
+A request is a line of JSON (see `control.request`), is run in a turn of its own, or in several if it is long, and is
+answered when what it changed is durable. Requests of a connection are answered one after the other. What is too long,
+too slow or too much at once is refused; nothing that comes here is more to the broker than one client among others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
@@ -26,6 +26,7 @@ from amqp_broker import build_info
 from amqp_broker.control.node import Connected, Node
 from amqp_broker.server.control_place import control_path, short_path
 from amqp_broker.server.definitions import definitions_text
+from amqp_broker.server.portions import run_in_portions
 from amqp_broker.server.unix_socket import UnixSocket
 from amqp_broker.session.auth import shown
 from amqp_broker.session.handshake import PHASE_NAMES, RUNNING
@@ -44,7 +45,7 @@ _log = logging.getLogger(__name__)
 MOST: Final = 16
 BACKLOG: Final = 64
 # Octets of a request.
-LONGEST_REQUEST: Final = 4 << 20
+LONGEST_REQUEST: Final = 32 << 20
 _PIECE: Final = 65536
 # Seconds: for the next request to come, for its change to become durable, for its answer to be taken.
 REQUEST_PATIENCE: Final = 20.0
@@ -292,7 +293,13 @@ class Control:
         assert self._node is not None
         commits, durable = self._commits, anyio.Event()
         node = self._node
-        result = self._in_turn(lambda: request.run(node, found), durable if request.changes else None)
+        steps = request.steps(node, found)
+        if steps is None:
+            result = self._in_turn(lambda: request.run(node, found), durable if request.changes else None)
+        else:
+            results: list[object] = []
+            await run_in_portions(self._finishing(steps, results, durable), commits, self.clock)
+            result = results[0]
         if request.changes:
             with contextlib.suppress(Overdue):
                 await self._within(COMMIT_PATIENCE, durable.wait())
@@ -302,6 +309,13 @@ class Control:
                     INTERNAL, f"done, but not on the disk yet, so that a restart may undo it: {reason}"
                 )
         return result
+
+    def _finishing(
+        self, steps: Generator[None, None, object], results: list[object], durable: anyio.Event
+    ) -> Iterator[None]:
+        """The same steps. results: gets what comes of them; durable: is set when what they changed is."""
+        results.append((yield from steps))
+        self._commits.store.wait(Notice(lambda _batch: durable.set()))
 
     def _in_turn(self, run: Callable[[], object], durable: anyio.Event | None) -> object:
         """durable: is set when what the turn changed is."""

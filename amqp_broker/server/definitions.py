@@ -4,21 +4,48 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
 
 from amqp_broker import build_info
 from amqp_broker.broker.broker import Broker
 from amqp_broker.config import Config
-from amqp_broker.definitions import InvalidDefinitions, Loaded, Problem, check, load, read, write
+from amqp_broker.definitions import InvalidDefinitions, Loaded, Loading, Problem, check, load, read, write
+from amqp_broker.server.portions import run_in_portions
 from amqp_broker.server.setup import add_default_user
 from amqp_broker.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from amqp_broker.definitions.rows import Document
+    from amqp_broker.server.clock import ServerClock
+    from amqp_broker.server.commits import Commits
 
 _log = logging.getLogger(__name__)
 
 
 def load_definitions(broker: Broker, config: Config) -> Loaded:
     """Load the configured file. Raises InvalidDefinitions or OSError, and has changed nothing then."""
+    return load(_read(config), broker)
+
+
+async def load_definitions_again(
+    broker: Broker, config: Config, commits: Commits, clock: ServerClock
+) -> None:
+    """The same while clients go on, and with the log for what comes of it. Raises StoreError."""
+    try:
+        document = await anyio.to_thread.run_sync(_read, config)
+        loading = Loading(document, broker)
+        await run_in_portions(loading.steps(), commits, clock)
+    except (InvalidDefinitions, OSError) as error:
+        log_refused(config, error)
+    else:
+        log_loaded(config, loading.loaded)
+
+
+def _read(config: Config) -> Document:
     text = Path(config.data.load_definitions).expanduser().read_bytes()
-    return load(read(text, config.auth.default_vhost), broker)
+    return read(text, config.auth.default_vhost)
 
 
 def log_loaded(config: Config, loaded: Loaded) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from amqp_broker.config.http_tls import HTTPS
 from amqp_broker.server.login_delays import line_of
 from amqp_broker.server.verdicts import AllowedRights, Answers
 from amqp_broker.server.verified import Digests
@@ -21,6 +22,8 @@ from amqp_broker.session import judged
 from amqp_broker.session.judged import Claim, Judge, JudgedRights, Judgement
 
 if TYPE_CHECKING:
+    import ssl
+
     from amqp_broker.config.auth import Http
     from amqp_broker.server.clock import Cancellable, ServerClock
     from amqp_broker.server.http_request import Line
@@ -79,8 +82,19 @@ class HttpBackend(Judge):
         self._workers = Workers("http", AT_A_TIME, MOST_WAITING)
         self._requests: dict[bytes, _Request] = {}
         self._line: Line | None = None
+        self._trust: ssl.SSLContext | None = None
         self._complained = -COMPLAIN_AGAIN
         self._unsaid = 0
+
+    def load_certificates(self) -> None:
+        """Read the files of `auth.http.tls`, for the requests from now on, if there is an address that needs them.
+
+        Raises ConfigError, and has changed nothing then.
+        """
+        if self._options.has_https:
+            from amqp_broker.server.tls import client_context
+
+            self._trust = client_context(self._options.tls)
 
     def ask_user(self, login: Login, told: Told) -> None:
         """Whether this is the user's password, or for one with a certificate whether there is such a user."""
@@ -180,8 +194,13 @@ class HttpBackend(Judge):
         if self._line is None:
             from amqp_broker.server.http_request import Line
 
-            self._line = Line(self._options.method, self._options.timeout, self.clock)
-        word, _, more = self._line.ask(url, form).strip().partition(" ")
+            self._line = Line(self._options, self.clock)
+        trust = None
+        if url.startswith(HTTPS):
+            if self._trust is None:
+                self.load_certificates()
+            trust = self._trust
+        word, _, more = self._line.ask(url, form, trust).strip().partition(" ")
         if word.lower() == "allow":
             return Answer(True, more)  # noqa: FBT003
         if word.lower() == "deny":

@@ -10,13 +10,15 @@ import contextlib
 import http.client
 import io
 import socket
-import ssl
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
+
     from _typeshed import WriteableBuffer
 
+    from amqp_broker.config import Http
     from amqp_broker.server.clock import ServerClock
 
 # Of an answer with its headers, octets: it is one word, and perhaps tags.
@@ -49,20 +51,23 @@ def too_late(seconds: float) -> str:
 
 
 class Line:
-    """The way to services. method: "get" or "post"; timeout: of a whole request, seconds. Used by several threads."""
+    """The way to services. Used by several threads."""
 
-    def __init__(self, method: str, timeout: float, clock: ServerClock) -> None:
-        self._method = method
-        self._timeout = timeout
+    def __init__(self, options: Http, clock: ServerClock) -> None:
+        self._method = options.method
+        self._timeout = options.timeout
+        self._server_name = options.tls.server_name
         self._clock = clock
-        self._context: ssl.SSLContext | None = None
         self._open: set[socket.socket] = set()
 
-    def ask(self, url: str, form: str) -> str:
-        """What it answers with status 200 or 201. Raises NoAnswer, which names the address and not the form."""
+    def ask(self, url: str, form: str, trust: ssl.SSLContext | None) -> str:
+        """What it answers with status 200 or 201. Raises NoAnswer, which names the address and not the form.
+
+        trust: whom, for an address that begins with https://.
+        """
         deadline = Deadline(self._clock, self._timeout)
         try:
-            status, text = self._exchange(url, form, deadline)
+            status, text = self._exchange(url, form, trust, deadline)
         except TimeoutError:
             raise NoAnswer(f"{url}: {too_late(self._timeout)}") from None
         except (OSError, http.client.HTTPException, ValueError, NoAnswer) as error:
@@ -77,17 +82,21 @@ class Line:
             with contextlib.suppress(OSError):
                 raw.shutdown(socket.SHUT_RDWR)
 
-    def _exchange(self, url: str, form: str, deadline: Deadline) -> tuple[int, str]:
+    def _exchange(
+        self, url: str, form: str, trust: ssl.SSLContext | None, deadline: Deadline
+    ) -> tuple[int, str]:
         parts = urlsplit(url)
-        path = parts.path or "/"
-        connection = self._connection(parts.scheme == "https", parts.hostname or "", parts.port)
+        path, host = parts.path or "/", parts.hostname or ""
+        connection = http.client.HTTPConnection(host, parts.port)
+        if trust is not None:
+            connection = http.client.HTTPSConnection(host, parts.port, context=trust)
         raw = socket.create_connection((connection.host, connection.port), deadline.left())
         self._open.add(raw)
         try:
-            if parts.scheme == "https":
+            if trust is not None:
                 raw.settimeout(deadline.left())
                 self._open.discard(raw)
-                raw = self._trust().wrap_socket(raw, server_hostname=connection.host)
+                raw = trust.wrap_socket(raw, server_hostname=self._server_name or connection.host)
                 self._open.add(raw)
             # It asks of its socket no more than this one can.
             connection.sock = _TimedSocket(raw, deadline)
@@ -101,16 +110,6 @@ class Line:
         finally:
             self._open.discard(raw)
             raw.close()
-
-    def _connection(self, secure: bool, host: str, port: int | None) -> http.client.HTTPConnection:
-        if secure:
-            return http.client.HTTPSConnection(host, port, context=self._trust())
-        return http.client.HTTPConnection(host, port)
-
-    def _trust(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = ssl.create_default_context()
-        return self._context
 
 
 class _TimedSocket:

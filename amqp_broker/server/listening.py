@@ -249,7 +249,9 @@ class Listening:
         if self._certificates is not None and secure:
             tls = {"ssl": self._certificates.context, "ssl_handshake_timeout": NEVER}
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(factory, connection, **tls)
+            # Without TLS it waits for nobody. uvloop does not tell a protocol of its end that is cancelled just now.
+            with anyio.CancelScope(shield=not tls):
+                await asyncio.get_running_loop().connect_accepted_socket(factory, connection, **tls)
         except ConnectionError as error:
             # Who does not like the handshake says so by an alert.
             raise NeverBegun(_fault(error, secure)) from None

@@ -56,7 +56,7 @@ async def _serve(config: Config) -> int:
                 stopping = False
                 async for number in signals:
                     if number == signal.SIGHUP:
-                        server.reload_definitions()
+                        tasks.start_soon(server.reload_definitions)
                         server.reload_certificates()
                         continue
                     if stopping:

@@ -14,14 +14,15 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from amqp_broker.config import Config, ConfigError, Tls
+from amqp_broker.config import Config, ConfigError, HttpTls, Tls
+from amqp_broker.config.backends import HTTP
 from amqp_broker.config.values import Address, quoted
 from amqp_broker.server.clock import NANOSECONDS, SystemClock
-from amqp_broker.server.tls import server_context
+from amqp_broker.server.tls import client_context, server_context
 
 # A certificate that ends sooner is worth a line, seconds.
 SOON: Final = 14 * 86400
@@ -47,6 +48,7 @@ class Preflight:
         self.problems: list[ConfigError] = []
         self.notes: list[ConfigError] = []
         self._check_certificates()
+        self._check_service()
         listeners = config.listeners
         for option, addresses in (("listeners.tcp", listeners.tcp), ("listeners.tls", listeners.tls)):
             for address in addresses:
@@ -63,7 +65,22 @@ class Preflight:
         except ConfigError as error:
             self.problems.append(error)
             return
-        for option, file in _certificate_files(tls):
+        self._check_lifetimes(_certificate_files(tls))
+
+    def _check_service(self) -> None:
+        """What is needed to ask the service over https."""
+        auth = self._config.auth
+        if not auth.http.has_https or not any(HTTP in name for name in auth.backends):
+            return
+        try:
+            client_context(auth.http.tls)
+        except ConfigError as error:
+            self.problems.append(error)
+            return
+        self._check_lifetimes(_service_files(auth.http.tls))
+
+    def _check_lifetimes(self, files: Iterable[tuple[str, str]]) -> None:
+        for option, file in files:
             for first, last in _lifetimes(Path(file)):
                 self._check_lifetime(option, file, first, last)
 
@@ -135,6 +152,14 @@ def _certificate_files(tls: Tls) -> Iterator[tuple[str, str]]:
         yield f"tls.sni.{quoted(name)}", certificate
     if tls.verify != "none":
         yield "tls.ca", tls.ca
+
+
+def _service_files(tls: HttpTls) -> Iterator[tuple[str, str]]:
+    """The same for the service."""
+    if tls.certificate:
+        yield "auth.http.tls.certificate", tls.certificate
+    if tls.ca and tls.verify != "none":
+        yield "auth.http.tls.ca", tls.ca
 
 
 def _lifetimes(file: Path) -> Iterator[tuple[float, float]]:

@@ -16,8 +16,7 @@ from typing import Any, Final
 import anyio
 
 from amqp_broker.broker.broker import Broker, Recovered
-from amqp_broker.config import Config
-from amqp_broker.definitions import InvalidDefinitions
+from amqp_broker.config import Config, ConfigError
 from amqp_broker.server.address_limits import AddressLimits
 from amqp_broker.server.admission import Admission, raise_descriptor_limit
 from amqp_broker.server.alarms import Watch
@@ -28,7 +27,7 @@ from amqp_broker.server.client import NOTHING_SENT, Client, TlsClient
 from amqp_broker.server.clock import ServerClock, SystemClock
 from amqp_broker.server.commits import Commits
 from amqp_broker.server.control import Control
-from amqp_broker.server.definitions import load_definitions, log_loaded, log_refused
+from amqp_broker.server.definitions import load_definitions, load_definitions_again, log_loaded
 from amqp_broker.server.garbage import Garbage
 from amqp_broker.server.listening import Listening, Origin, origin_of
 from amqp_broker.server.setup import add_default_user, session_settings
@@ -84,6 +83,7 @@ class Server:
             config, self.clock, self._new_client, self._has_room, self._address_limits
         )
         self._stopping = anyio.Event()
+        self._loading = anyio.Lock()
         self._garbage = Garbage()
         self.blocks = Blocks()
         self.behind = Behind()
@@ -142,24 +142,31 @@ class Server:
             log_loaded(self.config, load_definitions(self.broker, self.config))
         return found
 
-    def reload_definitions(self) -> None:
-        """Load the file of definitions again, in a turn of its own. One with a mistake changes nothing."""
+    async def reload_definitions(self) -> None:
+        """Load the file of definitions again, while clients go on. One with a mistake changes nothing."""
         if not self.config.data.load_definitions:
             _log.info("nothing to load again: data.load_definitions names no file")
             return
-        self._commits.timer.begin_turn()
-        try:
-            log_loaded(self.config, load_definitions(self.broker, self.config))
-        except (InvalidDefinitions, OSError) as error:
-            log_refused(self.config, error)
-        self._commits.finish_turn()
+        async with self._loading:
+            try:
+                await load_definitions_again(self.broker, self.config, self._commits, self.clock)
+            except StoreError:
+                # The broker ends, and says why.
+                return
+            except Exception:
+                _log.exception("definitions: internal error")
 
     def reload_certificates(self) -> None:
         """Read the files of certificates and keys again, for the connections that come from now on."""
         self._listening.reload_certificates()
+        try:
+            self._authentication.load_certificates()
+        except ConfigError as error:
+            _log.error("the certificates for the HTTP backend were not loaded again: %s", error)
 
     async def bind(self) -> None:
         """Take the configured addresses. Raises OSError or ConfigError naming what cannot be had."""
+        self._authentication.load_certificates()
         await self._listening.bind()
 
     async def listen(self) -> None:
@@ -223,9 +230,20 @@ class Server:
             return None
         if origin.since is None and origin.host and not self._address_limits.enter(origin.host, now):
             return None
+        try:
+            connection = self._new_connection(client, origin, now)
+        except BaseException:
+            # Whoever has seen it in counts it down where nobody took it.
+            if origin.since is None and origin.host:
+                self._address_limits.leave(origin.host)
+            raise
         origin.taken = True
+        return connection
+
+    def _new_connection(self, client: Client, origin: Origin, now: float) -> Connection:
+        transport = client.transport
         client.origin = origin
-        self._tune_socket(raw, origin)
+        self._tune_socket(transport.get_extra_info("socket"), origin)
         name = origin.name
         connection = Connection(self.broker, self._settings, self._turn, name, origin.from_loopback, now)
         if origin.since is not None:
@@ -321,8 +339,10 @@ class Server:
             reasons = [*reasons, self._commits.failing]
         had_alarms = bool(self.broker.alarms)
         self.broker.alarms = reasons
-        if had_alarms and not reasons:
-            for client in self.clients:
+        for client in self.clients if had_alarms != bool(reasons) else ():
+            if reasons:
+                client.connection.alarm_begins()
+            else:
                 client.connection.alarm_cleared()
         self._commits.release_held_back()
 
@@ -338,3 +358,8 @@ class Server:
         patience.cancel()
         for client in self.clients:
             client.transport.abort()
+        try:
+            # What clients have acknowledged is not to come back.
+            self.broker.chores.finish()
+        except StoreError as error:
+            self._commits.give_up(error)

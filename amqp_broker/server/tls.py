@@ -1,6 +1,7 @@
-"""TLS on the broker's side: contexts made from the configured files, their renewal, and what peers' certificates say.
+"""TLS: contexts made from the configured files, their renewal, and what peers' certificates say.
 
-A context serves the connections that begin while it is the current one; those before it keep theirs. The protocol
+A context serves the connections that begin while it is the current one; those before it keep theirs. The broker is
+the server in all of them, but for those to the service that is asked over HTTP. The protocol
 itself is the standard library's, which the event loop puts between a socket and its `TlsClient`. Nothing here waits,
 and no file is read but at the start and when the certificates are to be loaded again.
 """
@@ -13,7 +14,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
-from amqp_broker.config import ConfigError, Tls
+from amqp_broker.config import ConfigError, HttpTls, Tls
 from amqp_broker.config.values import quoted
 
 _log = logging.getLogger(__name__)
@@ -102,6 +103,27 @@ def server_context(options: Tls) -> ssl.SSLContext:
     return context
 
 
+def client_context(options: HttpTls) -> ssl.SSLContext:
+    """The context of requests to the service. Raises ConfigError, which names the option and its file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = VERSIONS[options.min_version]
+    prefix = "auth.http.tls"
+    if options.ciphers:
+        _set_ciphers(context, f"{prefix}.ciphers", options.ciphers)
+    if options.certificate:
+        own = (f"{prefix}.certificate", options.certificate)
+        key = (f"{prefix}.key", options.key or options.certificate)
+        _load_certificate(context, (f"{prefix}.password", options.password), own, key)
+    if options.verify == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif options.ca:
+        _load_authorities(context, f"{prefix}.ca", options.ca)
+    else:
+        context.load_default_certs()
+    return context
+
+
 def peer_names(certificate: Mapping[str, Any] | None) -> tuple[str, str]:
     """The common name and the distinguished name of a certificate's subject, as RabbitMQ has them; "" for neither.
 
@@ -133,22 +155,27 @@ def _context(options: Tls, path: str, certificate: str, key: str) -> ssl.SSLCont
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = VERSIONS[options.min_version]
     context.options |= OPTIONS
-    try:
-        context.set_ciphers(options.ciphers)
-    except ssl.SSLError:
-        raise _unusable("tls.ciphers", options.ciphers, "OpenSSL knows none of them") from None
+    _set_ciphers(context, "tls.ciphers", options.ciphers)
     own = ("tls.certificate", "tls.key") if path == "tls" else (path, path)
-    _load_certificate(context, options.password, (own[0], certificate), (own[1], key or certificate))
+    password = ("tls.password", options.password)
+    _load_certificate(context, password, (own[0], certificate), (own[1], key or certificate))
     if options.verify != "none":
-        _load_authorities(context, options.ca)
+        _load_authorities(context, "tls.ca", options.ca)
         context.verify_mode = VERIFY_MODES[options.verify]
     return context
 
 
+def _set_ciphers(context: ssl.SSLContext, option: str, ciphers: str) -> None:
+    try:
+        context.set_ciphers(ciphers)
+    except ssl.SSLError:
+        raise _unusable(option, ciphers, "OpenSSL knows none of them") from None
+
+
 def _load_certificate(
-    context: ssl.SSLContext, password: str, certificate: tuple[str, str], key: tuple[str, str]
+    context: ssl.SSLContext, password: tuple[str, str], certificate: tuple[str, str], key: tuple[str, str]
 ) -> None:
-    """Both come as the option and the file."""
+    """Each comes as the option and its value."""
     for option, file in (certificate, key):
         _check_readable(option, file)
     asked = []
@@ -156,16 +183,16 @@ def _load_certificate(
     def answer() -> str:
         # Without an answer OpenSSL would ask the terminal for it.
         asked.append(True)
-        return password
+        return password[1]
 
     try:
         context.load_cert_chain(certificate[1], key[1], answer)
     except (ssl.SSLError, ValueError, TypeError) as error:
         reason = getattr(error, "reason", None) or ""
-        if asked and not password:
-            raise _unusable(*key, "its key is encrypted, and tls.password is not set") from None
+        if asked and not password[1]:
+            raise _unusable(*key, f"its key is encrypted, and {password[0]} is not set") from None
         if asked:
-            raise _unusable(*key, "tls.password does not open it") from None
+            raise _unusable(*key, f"{password[0]} does not open it") from None
         if reason == "KEY_VALUES_MISMATCH":
             raise _unusable(*key, "it does not belong to the certificate") from None
         option, file, what = (
@@ -174,13 +201,13 @@ def _load_certificate(
         raise _unusable(option, file, f"there is no {what} in PEM that can be used{_detail(error)}") from None
 
 
-def _load_authorities(context: ssl.SSLContext, file: str) -> None:
-    _check_readable("tls.ca", file)
+def _load_authorities(context: ssl.SSLContext, option: str, file: str) -> None:
+    _check_readable(option, file)
     try:
         context.load_verify_locations(file)
     except ssl.SSLError as error:
         raise _unusable(
-            "tls.ca", file, f"there is no certificate in PEM that can be used{_detail(error)}"
+            option, file, f"there is no certificate in PEM that can be used{_detail(error)}"
         ) from None
 
 

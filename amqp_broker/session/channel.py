@@ -28,7 +28,8 @@ from amqp_broker.session.channel_zero import replies_released
 from amqp_broker.session.consumer import ChannelConsumer
 from amqp_broker.session.handshake import RUNNING
 from amqp_broker.session.judged import Undecided, ask_about_method
-from amqp_broker.session.transaction import Transaction
+from amqp_broker.session.settling import Ending
+from amqp_broker.session.transaction import HeldSettlement, Transaction
 from amqp_broker.wire.methods import FRAME_HEAD, decode_method, method_frame
 from amqp_broker.wire.reader import Publish
 
@@ -338,12 +339,18 @@ class Channel(CommitWaiter):
             return
         while len(seen) > 1 and seen[1][0] <= now - timeout:
             seen.popleft()
-        if seen and seen[0][0] <= now - timeout and min(self.unacked) <= seen[0][1]:
+        if seen and seen[0][0] <= now - timeout and self._has_unacked(seen[0][1]):
             raise precondition_failed(
                 f"delivery acknowledgement on channel {self.channel_id} timed out. Timeout value used: "
                 f"{int(timeout * 1000)} ms. This timeout value can be configured, see consumers doc guide to learn more"
             )
         seen.append((now, self.delivery_tag))
+
+    def _has_unacked(self, tag: int) -> bool:
+        """Whether a delivery up to this one is outstanding. All are looked through only if their tags do not tell."""
+        if self.first_unacked <= tag:
+            self.first_unacked = min(self.unacked)
+        return self.first_unacked <= tag
 
     def lapse(self, entry: QueueEntry, delivery_tag: int) -> bool:
         """The queue takes a delivery back, if it is outstanding; whether it was.
@@ -376,13 +383,17 @@ class Channel(CommitWaiter):
     def close(self) -> None:
         """Cancel the consumers and requeue what is unacknowledged. A second call does nothing."""
         if self.open:
-            self.give_back(self.stop_consumers())
+            consumers = self.stop_consumers()
+            settling = self.connection.settling
+            if settling.tasks or self.outstanding_count() > self.connection.settings.portion:
+                settling.begin(Ending(self, consumers))
+            else:
+                self.give_back(consumers)
 
     def stop_consumers(self) -> list[ChannelConsumer]:
         """First half of `close`: nothing is delivered to this channel any more; returns its consumers."""
         self.open = False
         self.user.channels -= 1
-        self.vhost.unsettled.pop(self, None)
         self.unconfirmed.clear()
         consumers = list(self.consumers.values())
         self.consumers.clear()
@@ -393,13 +404,28 @@ class Channel(CommitWaiter):
         return consumers
 
     def give_back(self, consumers: list[ChannelConsumer]) -> None:
-        """Second half: requeue what is unacknowledged, and let auto-delete queues go with their last consumer."""
+        """Second half, for what is not much: requeue what is unacknowledged. `settling.Ending` does so for much."""
         entries = list(self.unacked.values())
-        if self.transaction is not None:
-            entries.extend([settlement.entry for settlement in self.transaction.settlements])
-        self.transaction = None
+        entries.extend([settlement.entry for settlement in self.take_settled()])
         self.unacked.clear()
         delivery.requeue(entries)
+        self.gone(consumers)
+
+    def outstanding_count(self) -> int:
+        """Of deliveries, also those that a transaction has settled."""
+        return len(self.unacked) + (0 if self.transaction is None else len(self.transaction.settlements))
+
+    def take_settled(self) -> list[HeldSettlement]:
+        """What a transaction that will not be committed has settled."""
+        transaction = self.transaction
+        self.transaction = None
+        return [] if transaction is None else transaction.settlements
+
+    def gone(self, consumers: list[ChannelConsumer]) -> None:
+        """What was unacknowledged is back: others take the places of consumers, or auto-delete queues go with them."""
+        self.vhost.unsettled.pop(self, None)
+        # Emptied one by one it is as large as ever, and the channel may be known for a while.
+        self.unacked.clear()
         for consumer in consumers:
             consumer.queue.next_active()
             self.vhost.consumer_gone(consumer.queue)

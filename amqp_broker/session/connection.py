@@ -53,6 +53,7 @@ from amqp_broker.session.handshake import (
 from amqp_broker.session.judged import Undecided, ask_about_publish, let_go
 from amqp_broker.session.presence import ConnectionPresence
 from amqp_broker.session.settings import SessionSettings, Turn
+from amqp_broker.session.settling import Settling, end_channels
 from amqp_broker.wire.methods import (
     FRAME_METHOD,
     FRAME_MIN_SIZE,
@@ -75,6 +76,8 @@ STRANGERS_FRAME: Final = 8192
 
 # A method with more arguments than this, octets, counts as a publish where memory or disk are short.
 LARGE_METHOD: Final = 4096
+# By any clock.
+ENDED: Final = float("-inf")
 
 # Between two looks for deliveries that are unacknowledged for too long, seconds.
 CHECK_INTERVAL: Final = 60.0
@@ -92,7 +95,7 @@ class Connection(FrameHandler):
     awaited: channels whose held replies go before the close-ok that the client asked for.
     close_reason: why it ended, for the log; None while it has not, or ended as the client asked.
     presence: it is open in its virtual host. ticked: when time last passed.
-    question: what it waits for before it goes on, see `handshake` and `judged`.
+    question: what it waits for before it goes on, see `handshake` and `judged`. settling: what is left to settle.
     rights: what `user` may do; the user's own permissions unless somebody else is asked.
     """
 
@@ -130,6 +133,7 @@ class Connection(FrameHandler):
         "saturated",
         "served_last",
         "settings",
+        "settling",
         "ticked",
         "turn",
         "unread",
@@ -179,6 +183,7 @@ class Connection(FrameHandler):
         self.unread: bool = False
         self.awaited: list[Channel] = []
         self.question: Question | None = None
+        self.settling: Settling = Settling(self)
         self.rights: Rights | None = None
         self.close_reason: str | None = None
         self.deadline: float = now + settings.handshake_timeout
@@ -289,6 +294,10 @@ class Connection(FrameHandler):
             self.send(close_frame(HardError(INTERNAL_ERROR, "")))
         self.end("internal error")
 
+    def alarm_begins(self) -> None:
+        """Look at the next publish, and not only when all of it is there."""
+        self.reader.forget_publishes()
+
     def alarm_raised(self, reason: str) -> None:
         """Publishers are blocked from now on: called for each connection that publishes while an alarm is on."""
         if self.phase != RUNNING:
@@ -343,6 +352,11 @@ class Connection(FrameHandler):
             if channel_id == 0:
                 raise self.at(BASIC_PUBLISH, channel_error("unexpected method in connection state running"))
             raise self.at(BASIC_PUBLISH, channel_error("expected 'channel.open'"))
+        if self.broker.alarms and not self.paused:
+            self.alarm_raised(self.broker.alarms[0])
+            # What the message holds waits where it is, until the server reads from here again.
+            self.reader.begin_turn(ENDED)
+            self.reader.steps = 0
         try:
             return KnownPublish(channel, payload)
         except UnicodeDecodeError:
@@ -445,6 +459,7 @@ class Connection(FrameHandler):
         self.deadline = now + self.settings.close_timeout
         let_go(self)
         self.close_channels()
+        self.settling.let_go()
         self.reader.drop_contents()
         self.send(close_frame(error))
 
@@ -461,8 +476,7 @@ class Connection(FrameHandler):
         # All consumers stop before anything is requeued: what one channel held is not for the others.
         closing = [channel for channel in self.channels.values() if channel.open]
         stopped = [channel.stop_consumers() for channel in closing]
-        for channel, consumers in zip(closing, stopped, strict=True):
-            channel.give_back(consumers)
+        end_channels(self.settling, closing, stopped)
         self.channels.clear()
         if self.vhost is not None:
             self.vhost.delete_exclusive(self)

@@ -6,14 +6,15 @@ released here: a settled delivery makes room, and a consumer with room again ask
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from pamqp import commands
 from pamqp.base import Frame as Method
 
 from amqp_broker.broker.access import READ
 from amqp_broker.broker.arguments import check_consumer_arguments, queue_type
+from amqp_broker.broker.backlog import BY_SEQ
+from amqp_broker.broker.comeback import rises
 from amqp_broker.broker.consumer import Consumer
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.queue import Queue
@@ -23,14 +24,13 @@ from amqp_broker.errors import access_refused, not_allowed, not_implemented, pre
 from amqp_broker.session.consumer import ChannelConsumer, Getter
 from amqp_broker.session.names import generated_id, generated_tag
 from amqp_broker.session.properties import REPLY_QUEUE, counted, visible
+from amqp_broker.session.settling import Settlement, by_queue
 from amqp_broker.session.transaction import ACKED, REJECTED, REQUEUED, HeldSettlement
 from amqp_broker.wire.content import body_frames
 from amqp_broker.wire.methods import FRAME_HEADER, payload_frame
 
 if TYPE_CHECKING:
     from amqp_broker.session.channel import Channel
-
-_BY_SEQ: Final = attrgetter("seq")
 
 
 # -- prefetch
@@ -227,14 +227,19 @@ def reject(channel: Channel, method: Method) -> None:
 
 
 def settle(channel: Channel, delivery_tag: int, multiple: bool, how: int) -> None:
-    """Settle deliveries now, or hold them settled until the transaction commits."""
+    """Settle deliveries now, or hold them settled until the transaction commits. Many may take several turns."""
+    if multiple and _are_many(channel, delivery_tag):
+        check_outstanding(channel, delivery_tag)
+        settling = channel.connection.settling
+        settling.begin(Settlement(channel, delivery_tag or channel.delivery_tag, how))
+        return
     tags = outstanding(channel, delivery_tag, multiple)
     transaction = channel.transaction
     if transaction is not None:
         for tag in tags:
             transaction.settlements.append(HeldSettlement(tag, channel.unacked.pop(tag), how))
         return
-    # Of consecutive deliveries of one consumer, which may be a million, it is listed once.
+    # Of consecutive deliveries of one consumer it is listed once.
     consumers: list[Consumer] = []
     previous: Consumer | None = None
     released = 0
@@ -272,8 +277,22 @@ def _give_back(
         consumer.queue.pump()
 
 
+def _are_many(channel: Channel, delivery_tag: int) -> bool:
+    """Whether there may be more deliveries up to a tag (0: all) than are settled in one go."""
+    most = len(channel.unacked)
+    if delivery_tag:
+        most = min(most, delivery_tag - channel.first_unacked + 1)
+    return most > channel.connection.settings.portion
+
+
+def check_outstanding(channel: Channel, delivery_tag: int) -> None:
+    """Raises SoftError 406 unless the tag of a multiple acknowledgement is outstanding, or 0."""
+    if delivery_tag and delivery_tag not in channel.unacked and not channel.has_lapsed(delivery_tag):
+        raise precondition_failed(f"unknown delivery tag {delivery_tag}")
+
+
 def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int]:
-    """The tags that a settlement means, in order.
+    """The tags that a settlement means, in order; all outstanding ones if it is of several and 0.
 
     Raises SoftError 406 unless the tag itself is outstanding (rabbit_channel collects acks the same way).
     """
@@ -287,9 +306,11 @@ def outstanding(channel: Channel, delivery_tag: int, multiple: bool) -> list[int
     if delivery_tag == 0:
         channel.first_unacked = channel.delivery_tag + 1
         return sorted(unacked)
-    if delivery_tag not in unacked and not channel.has_lapsed(delivery_tag):
-        raise precondition_failed(f"unknown delivery tag {delivery_tag}")
-    tags = [tag for tag in range(channel.first_unacked, delivery_tag + 1) if tag in unacked]
+    check_outstanding(channel, delivery_tag)
+    if delivery_tag - channel.first_unacked > len(unacked):
+        tags = sorted([tag for tag in unacked if tag <= delivery_tag])
+    else:
+        tags = [tag for tag in range(channel.first_unacked, delivery_tag + 1) if tag in unacked]
     channel.first_unacked = delivery_tag + 1
     return tags
 
@@ -300,28 +321,12 @@ def requeue(entries: list[QueueEntry], failed: bool = False, recovered: bool = F
     entries: in the order of their tags. A quorum queue has no other order for what comes back. The list is empty then,
     as that of `Queue.requeue`.
     """
-    by_queue: dict[Queue, list[QueueEntry]] = {}
-    for entry in entries:
-        queue = entry.queue
-        if queue in by_queue:
-            by_queue[queue].append(entry)
-        else:
-            by_queue[queue] = [entry]
+    found = by_queue(entries)
     entries.clear()
-    for queue, returned in by_queue.items():
-        if not queue.is_quorum and not _rises(returned):
-            returned.sort(key=_BY_SEQ)
+    for queue, returned in found.items():
+        if not queue.is_quorum and not rises(returned):
+            returned.sort(key=BY_SEQ)
         queue.requeue(returned, failed, recovered)
-
-
-def _rises(entries: list[QueueEntry]) -> bool:
-    """Whether they are in seq order already, as they nearly always are: to sort a million takes memory."""
-    last = -1
-    for entry in entries:
-        if entry.seq < last:
-            return False
-        last = entry.seq
-    return True
 
 
 def recover(channel: Channel, method: Method) -> None:
@@ -342,6 +347,9 @@ def recover_async(channel: Channel, method: Method) -> None:
 def _recover(channel: Channel) -> None:
     """Requeue all that is unacknowledged; what a transaction settled is not, and redelivery comes after the reply."""
     if not channel.unacked:
+        return
+    if _are_many(channel, 0):
+        channel.connection.settling.begin(Settlement(channel, channel.delivery_tag, REQUEUED, recovered=True))
         return
     entries = [channel.unacked.pop(tag) for tag in outstanding(channel, 0, multiple=True)]
     consumers = [entry.consumer for entry in entries if entry.consumer is not None]

@@ -18,6 +18,7 @@ from amqp_broker.content.body import Piece
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.errors import HardError, exchange_in, queue_in
 from amqp_broker.session.handshake import RUNNING, Question
+from amqp_broker.wire.turns import MOST_KEPT
 
 if TYPE_CHECKING:
     from amqp_broker.broker.vhost import VirtualHost
@@ -38,9 +39,6 @@ TOPIC: Final = "topic"
 
 # As RabbitMQ puts it, but for the error itself, which is in the log.
 FAILED: Final = ", backend rabbit_auth_backend_http returned an error"
-
-# Whoever waits is not read from, so there is no more than what had come before.
-MOST_KEPT: Final = 1 << 40
 
 
 class Claim:

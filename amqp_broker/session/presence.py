@@ -71,5 +71,5 @@ class ConnectionPresence(Presence):
 
 
 def update_secret(connection: Connection, method: Method) -> None:
-    """Passwords do not expire, so a new secret changes nothing; the client is told that it was taken."""
+    """What no backend here has, secrets that expire, is what this is for: the client is told that it was taken."""
     connection.send(method_frame(0, commands.Connection.UpdateSecretOk()))

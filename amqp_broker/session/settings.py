@@ -23,6 +23,7 @@ class SessionSettings:
     low_water. channel_max: the highest channel number. consumer_max: consumers on a channel, 0 for any number.
     node_limits: of all connections together. ignore_deaths: take the header x-death out of what clients publish.
     clock: what time it is within a turn. turn_time: after how many seconds of it the next connection has its turn.
+    portion: so many deliveries are settled in one go.
     authenticator: says who may log in. external_is_distinguished: a certificate's user is all of its subject's name.
     """
 
@@ -44,6 +45,7 @@ class SessionSettings:
         "max_message_size",
         "mechanisms",
         "node_limits",
+        "portion",
         "server_properties",
         "turn_time",
     )
@@ -66,6 +68,7 @@ class SessionSettings:
         self.consumer_timeout: float = 1800.0
         self.clock: Callable[[], float] = before_all_time
         self.turn_time: float = 0.005
+        self.portion: int = 1000
         self.high_water: int = 1 << 20
         self.low_water: int = 1 << 18
 

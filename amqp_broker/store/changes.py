@@ -94,13 +94,18 @@ class Changes:
     def apply(self, sections: list[Any]) -> None:
         """Apply the sections of one batch, in their order."""
         for at in range(0, len(sections), 2):
+            if self._items and sections[at] in _LOOKING:
+                self.finish()
             _APPLY[sections[at]](self, sections[at + 1])
 
     def finish(self) -> None:
-        """Write the entries that were held back; called before the next batch of the transaction."""
+        """Write the entries that were held back; called once more at the end of the transaction.
+
+        The more of them there are, the more of those that are neighbours are written together.
+        """
         items = self._items
         if items:
-            # Batches arrive in queue order and queues in seq order: only references come out of line.
+            # Of one batch, which comes in order of queues and seqs, only references are out of line.
             items.sort()
             # Behind the last row of all pages are filled to the end. Elsewhere LMDB leaves room for one more row,
             # which for rows of 1 KiB is a third of a page.
@@ -150,8 +155,10 @@ class Changes:
     def _delete_run(self, queue_id: int, first: int, last: int) -> None:
         cursor = self._cursor
         entries = octets = 0
-        last_key = _ENTRY_KEY.pack(queue_id, last)
-        found: bool = cursor.set_range(_ENTRY_KEY.pack(queue_id, first))
+        first_key = _ENTRY_KEY.pack(queue_id, first)
+        last_key = first_key if first == last else _ENTRY_KEY.pack(queue_id, last)
+        # It often stands there already, where the run before ended.
+        found: bool = bytes(cursor.key()) == first_key or cursor.set_range(first_key)
         while found:
             key = bytes(cursor.key())
             if key > last_key:
@@ -232,6 +239,11 @@ class Changes:
 
     def _count_puts(self, queue_id: int, seqs: list[int], bodies: list[Any]) -> None:
         """Nearly always all are of one lane, and then they are counted together."""
+        if len(seqs) == 1 and type(bodies[0]) is bytes:
+            lane = self._lane(queue_id, seqs[0])
+            lane.entries += 1
+            lane.octets += len(bodies[0])
+            return
         sizes = [len(body) if type(body) is bytes else sum(map(len, body)) for body in bodies]
         if min(seqs) >> records.LEVEL_SHIFT == max(seqs) >> records.LEVEL_SHIFT:
             lane = self._lane(queue_id, seqs[0])
@@ -376,5 +388,8 @@ _APPLY: Final[dict[int, _Section]] = {
     records.MARK: Changes.mark,
     records.COUNT: Changes.count,
 }
-# The sections that there are.
+# The sections that there are, and those that look for entries.
 KINDS: Final = frozenset(_APPLY)
+_LOOKING: Final = frozenset(
+    (records.DELETE, records.DELETE_REFERENCE, records.DELETE_RANGE, records.DELETE_QUEUE, records.COUNT)
+)

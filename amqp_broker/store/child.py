@@ -8,6 +8,7 @@ little, to start soon.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ from amqp_broker.store.writer import Writer
 
 # Seconds for which one thread may keep the other from running.
 SWITCH_INTERVAL: Final = 0.0005
+# Objects that are made before those among them are looked for that refer to each other. Batches are made of many and
+# have none; an error that is kept for later may.
+COLLECT_AFTER: Final = 200_000
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +35,8 @@ def main(arguments: list[str]) -> int:
     descriptor = int(arguments[0])
     # The log is not to wait for what LMDB is given beside it.
     sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
     path = arguments[2]
     try:
         reopen = partial(open_environment, path, map_size=int(arguments[3]), durability=arguments[4])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import marshal
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from amqp_broker.broker.message import NOT_STORED, RECOVERED
 from amqp_broker.broker.ports import LEVEL_SHIFT, Definition, StoredEntry, StoredQueue
@@ -30,6 +30,8 @@ QUEUE_ID_STEP: Final = 1000
 MANY_UNREAD: Final = 1000
 # What a message takes in memory besides its body, in octets, roughly.
 OBJECTS: Final = 450
+# What a removal takes in memory that does not go on where the one before it ended, roughly.
+REMOVAL: Final = 80
 # Octets of a batch that are sure to be there.
 MUCH: Final = 1 << 20
 _MARSHAL_VERSION: Final = 2
@@ -76,7 +78,7 @@ class JournalStore(BatchStore):
         self._sealed_number: int = 0
         self._readable: int = RECOVERED
         self._puts: dict[int, list[QueueEntry]] = {}
-        self._deletes: dict[int, list[int]] = {}
+        self._deletes: dict[int, list[object]] = {}
         self._reference_deletes: list[int] = []
         self._ranges: list[int] = []
         self._queues_gone: list[int] = []
@@ -121,15 +123,21 @@ class JournalStore(BatchStore):
             if message.store_id:
                 self._reference_deletes.append(queue_id)
                 self._reference_deletes.append(seq)
+                self._held_now += REMOVAL
+                self.pending_bytes += REMOVAL
                 return
+            # One object in both places: there may be many.
+            number: object = seq
             runs = self._deletes.get(queue_id)
             if runs is None:
-                self._deletes[queue_id] = [seq, seq]
-            elif runs[-1] + 1 == seq:
-                runs[-1] = seq
+                self._deletes[queue_id] = [number, number]
+            elif cast(int, runs[-1]) + 1 == seq:
+                runs[-1] = number
             else:
-                runs.append(seq)
-                runs.append(seq)
+                runs.append(number)
+                runs.append(number)
+                self._held_now += REMOVAL
+                self.pending_bytes += REMOVAL
 
     def delete_range(self, queue_id: int, first_seq: int, last_seq: int) -> None:
         if first_seq <= last_seq:

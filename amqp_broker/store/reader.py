@@ -25,12 +25,17 @@ from amqp_broker.store.place import Place
 READ_BYTES: Final = 4 << 20
 # Octets of the map that may be resident before the environment is opened anew, and those of a row besides its body,
 # roughly.
-RESIDENT: Final = 32 << 20
+RESIDENT: Final = 16 << 20
 _ROW: Final = 64
-# Octets of a body from which on it is not copied twice.
+# Octets that a look at a row or two may bring in: each transaction writes them elsewhere, and the system maps a page
+# with its neighbours.
+_LOOK: Final = 128 << 10
+# Octets of a row, on average, up to which LMDB's binding makes copies faster than it tells where rows lie, and from
+# which on the body is not copied twice.
+SMALL_ROW: Final = 512
 LARGE_ROW: Final = 4096
-# Where the time of a row ends that has one and no count of deliveries.
-_TIME_END: Final = 13
+# Where the extras of a row begin.
+_EXTRAS_AT: Final = 5
 # Entries that a start looks at between two lines in the log: a second or two.
 TELL: Final = 1_000_000
 
@@ -38,7 +43,6 @@ _log = logging.getLogger(__name__)
 
 _unpack_key: Final = records.ENTRY_KEY.unpack_from
 _pack_key: Final = records.ENTRY_KEY.pack
-_unpack_head: Final = records.HEAD.unpack_from
 
 
 class Found:
@@ -57,41 +61,99 @@ class Found:
         self.queue_id_limit: int = 0
 
 
-class _Neighbour:
-    """The row before, which the next is often like in all but its body and its time."""
+class _Rows:
+    """Makes entries of rows. Between its extras and its body a row is mostly like the one before it."""
 
-    __slots__ = ("_address", "_beginning", "_head", "_header", "_size")
+    __slots__ = ("_address", "_beginning", "_header")
 
     def __init__(self) -> None:
-        # All before the body, or what of it comes before and behind the time.
-        self._head: bytes = b""
         self._beginning: bytes = b""
-        self._size: int = 0
         self._address: bytes = b""
         self._header: bytes = b""
 
-    def note(self, entry: StoredEntry, value: bytes | memoryview) -> None:
-        flags, body_offset = _unpack_head(value)
-        self._address = entry.address
-        self._header = entry.header
-        self._size = body_offset if flags in (0, records.EXPIRY) else 0
-        self._head = bytes(value[: records.HEAD.size]) if flags else b""
-        self._beginning = bytes(value[_TIME_END if flags else 0 : body_offset])
-
-    def like(self, seq: int, value: bytes | memoryview) -> StoredEntry | None:
-        """The entry of a row that is like it; None if it is not."""
-        size = self._size
-        if not size:
-            return None
-        if not self._head:
-            if value[:size] != self._beginning:
+    def entry(self, seq: int, data: bytes, start: int, end: int) -> StoredEntry | None:
+        """That of a row that lies in data from start to end; None if it takes more to read it."""
+        flags = data[start]
+        at = start + _EXTRAS_AT
+        body_at = start + _u32(data, start + 1)
+        expiry = 0
+        if flags:
+            if flags != records.EXPIRY:
                 return None
-            return StoredEntry(seq, self._address, self._header, bytes(value[size:]))
-        if value[: len(self._head)] != self._head or value[_TIME_END:size] != self._beginning:
+            expiry = _u64(data, at)
+            at += 8
+        if not at < body_at <= end:
             return None
-        entry = StoredEntry(seq, self._address, self._header, bytes(value[size:]))
-        entry.expiry = records.U64.unpack_from(value, len(self._head))[0]
+        beginning = data[at:body_at]
+        if beginning != self._beginning:
+            key_at = 1 + beginning[0]
+            header_at = key_at + 1 + beginning[key_at]
+            self._beginning = beginning
+            self._address = beginning[:header_at]
+            self._header = beginning[header_at:]
+        entry = StoredEntry(seq, self._address, self._header, data[body_at:end])
+        entry.expiry = expiry
         return entry
+
+
+class _FoundRows:
+    """Where rows of a queue lie, until there are enough, and their seqs; what `gone` covers is passed over.
+
+    size: their octets.
+    """
+
+    __slots__ = ("_gone", "_limit", "_prefix", "seqs", "size", "values")
+
+    def __init__(self, queue_id: int, limit: int, gone: list[tuple[int, int]]) -> None:
+        self._prefix: bytes = records.QUEUE_ID.pack(queue_id)
+        self._limit: int = limit
+        self._gone: list[tuple[int, int]] = gone
+        self.seqs: list[int] = []
+        self.values: list[memoryview] = []
+        self.size: int = 0
+
+    def look_for_neighbours(self, cursor: lmdb.Cursor[memoryview]) -> bool:
+        """Find the rows from the cursor on without a look at each key. False if some seq is missing between them.
+
+        Keys rise, so that the first and the last tell.
+        """
+        if self._gone:
+            return False
+        first = bytes(cursor.key())
+        for value in cursor.iternext(keys=False, values=True):
+            self._add(value)
+            if self._enough():
+                break
+        last = bytes(cursor.key())
+        if first.startswith(self._prefix) and last.startswith(self._prefix):
+            seq = _seq_of(first)
+            if _seq_of(last) - seq == len(self.values) - 1:
+                self.seqs = list(range(seq, seq + len(self.values)))
+                return True
+        self.values = []
+        self.size = 0
+        return False
+
+    def look_for_each(self, cursor: lmdb.Cursor[memoryview]) -> None:
+        """Find the rows from the cursor on."""
+        for view, value in cursor.iternext():
+            key = bytes(view)
+            if not key.startswith(self._prefix):
+                break
+            seq = _seq_of(key)
+            if self._gone and _covered(self._gone, seq):
+                continue
+            self.seqs.append(seq)
+            self._add(value)
+            if self._enough():
+                break
+
+    def _add(self, value: memoryview) -> None:
+        self.values.append(value)
+        self.size += len(value)
+
+    def _enough(self) -> bool:
+        return len(self.values) >= self._limit or self.size >= READ_BYTES
 
 
 class Progress:
@@ -166,13 +228,19 @@ class Reader:
         """As `Store.read`. Raises StoreError."""
         with self._resizing:
             try:
-                if self._reopen is not None and self._outgrown() and self._can_be_opened():
-                    self.environment.close()
-                    self._use(self._reopen())
-                with self._begin_copying() if self._copies else self._begin() as txn:
-                    return self._read(txn, queue_id, first_seq, limit)
-            except (lmdb.Error, ValueError) as error:
+                self._renew_map()
+                if self._copies:
+                    with self._begin_copying() as copying:
+                        return self._read_small(copying, queue_id, first_seq, limit)
+                with self._begin() as txn:
+                    return self._read_large(txn, queue_id, first_seq, limit)
+            except (lmdb.Error, LookupError, ValueError) as error:
                 raise self._failure(error) from error
+
+    def _renew_map(self) -> None:
+        if self._reopen is not None and self._outgrown() and self._can_be_opened():
+            self.environment.close()
+            self._use(self._reopen())
 
     def _can_be_opened(self) -> bool:
         # Without its name the file could not be opened anew either.
@@ -187,6 +255,8 @@ class Reader:
         """The number of the last batch of the log that LMDB has, see `log`. Raises StoreError."""
         with self._resizing:
             try:
+                self._renew_map()
+                self._octets_read += _LOOK
                 with self._begin() as txn:
                     number = txn.get(records.LOG_KEY, db=self._meta)
                     return 0 if number is None else int(records.U64.unpack(number)[0])
@@ -283,35 +353,76 @@ class Reader:
                 ranges.setdefault(found_id, []).append((first, records.U64.unpack(value)[0]))
         return ranges
 
-    def _read(
-        self, txn: lmdb.Transaction[Any], queue_id: int, first_seq: int, limit: int
+    def _read_small(
+        self, txn: lmdb.Transaction[bytes], queue_id: int, first_seq: int, limit: int
     ) -> list[StoredEntry]:
+        """`read` of rows that cost little to copy: each is copied whole, with its key."""
         entries: list[StoredEntry] = []
         gone = self._ranges(txn, queue_id).get(queue_id, [])
         size = 0
-        neighbour = _Neighbour()
+        rows = _Rows()
         cursor = txn.cursor(self._entries)
-        if not cursor.set_range(records.ENTRY_KEY.pack(queue_id, first_seq)):
+        if not cursor.set_range(_pack_key(queue_id, first_seq)):
             return entries
         prefix = records.QUEUE_ID.pack(queue_id)
         for key, value in cursor.iternext():
-            if len(entries) >= limit or size >= READ_BYTES or key[: len(prefix)] != prefix:
+            if not key.startswith(prefix):
                 break
-            seq = _seq_of(bytes(key))
+            seq = _seq_of(key)
             if gone and _covered(gone, seq):
                 continue
-            entry = neighbour.like(seq, value)
+            entry = rows.entry(seq, value, 0, len(value))
             if entry is None:
-                entry = self._entry(txn, queue_id, seq, records.decode_row(value))
-                neighbour.note(entry, value)
+                entry = self._entry(txn, queue_id, seq, value)
             entries.append(entry)
-            size += len(entry.body)
-        self._octets_read += size + len(entries) * _ROW
-        self._copies = size < len(entries) * LARGE_ROW
+            size += len(value)
+            if len(entries) >= limit or size >= READ_BYTES:
+                break
+        self._note_read(size, len(entries))
         return entries
 
-    def _entry(self, txn: lmdb.Transaction[Any], queue_id: int, seq: int, row: records.Row) -> StoredEntry:
-        message = row
+    def _read_large(
+        self, txn: lmdb.Transaction[memoryview], queue_id: int, first_seq: int, limit: int
+    ) -> list[StoredEntry]:
+        """`read` of rows that are looked at where they lie."""
+        first_key = _pack_key(queue_id, first_seq)
+        cursor = txn.cursor(self._entries)
+        if not cursor.set_range(first_key):
+            return []
+        found = _FoundRows(queue_id, limit, self._ranges(txn, queue_id).get(queue_id, []))
+        if not found.look_for_neighbours(cursor) and cursor.set_range(first_key):
+            found.look_for_each(cursor)
+        self._note_read(found.size, len(found.values))
+        entries: list[StoredEntry] = []
+        rows = _Rows()
+        # Rows of a middling size are copied together, and then each body out of that.
+        large = found.size >= len(found.values) * LARGE_ROW
+        data = b"" if large else b"".join(found.values)
+        start = 0
+        for seq, value in zip(found.seqs, found.values, strict=True):
+            if large:
+                data = bytes(value[: _u32(bytes(value[:_EXTRAS_AT]), 1)])
+                entry = rows.entry(seq, data, 0, len(data))
+                if entry is not None:
+                    entry.body = bytes(value[len(data) :])
+            else:
+                end = start + len(value)
+                entry = rows.entry(seq, data, start, end)
+                start = end
+            if entry is None:
+                entry = self._entry(txn, queue_id, seq, value)
+            entries.append(entry)
+        return entries
+
+    def _note_read(self, octets: int, count: int) -> None:
+        self._octets_read += octets + count * _ROW
+        self._copies = octets < count * SMALL_ROW
+
+    def _entry(
+        self, txn: lmdb.Transaction[Any], queue_id: int, seq: int, value: bytes | memoryview
+    ) -> StoredEntry:
+        """Of any row."""
+        row = message = records.decode_row(value)
         if row.store_id:
             shared = txn.get(records.U64.pack(row.store_id), db=self._messages)
             if shared is None:
@@ -324,10 +435,17 @@ class Reader:
         return entry
 
 
+def _u32(data: bytes, at: int) -> int:
+    """As unpacking would have it, and faster."""
+    return (data[at] << 24) | (data[at + 1] << 16) | (data[at + 2] << 8) | data[at + 3]
+
+
+def _u64(data: bytes, at: int) -> int:
+    return (_u32(data, at) << 32) | _u32(data, at + 4)
+
+
 def _seq_of(key: bytes) -> int:
-    """As unpacking the key would have it, and faster."""
-    high = (key[4] << 24) | (key[5] << 16) | (key[6] << 8) | key[7]
-    return (high << 32) | (key[8] << 24) | (key[9] << 16) | (key[10] << 8) | key[11]
+    return _u64(key, 4)
 
 
 def _scan_lane(

@@ -109,7 +109,7 @@ class Writer:
                     changes = Changes(txn, self._databases, self._untold, RANGE_STEP)
                     for sections in payloads:
                         changes.apply(sections)
-                        changes.finish()
+                    changes.finish()
                     changes.count_up()
                     if log_number:
                         txn.put(records.LOG_KEY, records.U64.pack(log_number), db=self._databases.meta)

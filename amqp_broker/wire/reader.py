@@ -19,7 +19,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from amqp_broker.content.body import Piece, cut
+from amqp_broker.content.body import Piece, kept
 from amqp_broker.content.header import ContentHeader, HeaderError, parse_header
 from amqp_broker.errors import HardError, frame_error, internal_error, unexpected_frame
 from amqp_broker.wire.assembly import CLASS_BASIC, Content, KnownStart, at_publish
@@ -308,7 +308,7 @@ class FrameReader:
                         pos = self._known_publish(publish, data, stop + 1, end)
                         continue
                 if kind == FRAME_BODY:
-                    self._body(data[pos + 1] << 8 | data[pos + 2], cut(data, pos + 7, stop))
+                    self._body(data[pos + 1] << 8 | data[pos + 2], kept(data, pos + 7, stop))
                 else:
                     self._frame(data, pos, stop)
                 pos = stop + 1
@@ -482,7 +482,7 @@ class FrameReader:
             end -= 1
         if end > pos:
             self.stream_left -= end - pos
-            content.take(cut(data, pos, end), last=not self.stream_left and content.remaining <= 0)
+            content.take(kept(data, pos, end), last=not self.stream_left and content.remaining <= 0)
         if self.stream_left:
             return end
         if data[end] != FRAME_END:

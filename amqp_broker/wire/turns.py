@@ -13,6 +13,8 @@ STEPS: Final = 32
 METHOD_STEPS: Final = 8
 # Octets of a table that has to be parsed that count as a step.
 TABLE_STEP: Final = 128
+# Octets that are kept of a connection which is not heard: it is not read from, so there are those that had come before.
+MOST_KEPT: Final = 1 << 40
 
 
 def before_all_time() -> float:

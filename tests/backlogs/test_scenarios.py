@@ -75,9 +75,9 @@ def test_a_failure_is_told_and_cleaned_up_and_ends_the_run_if_not_told_otherwise
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        command, "SCENARIOS", {"wrong": Careless("wrong", 500), "right": Backlog("right", 500)}
+        command, "SCENARIOS", {"wrong": Careless("wrong", 5_000_000), "right": Backlog("right", 5_000_000)}
     )
-    arguments = ["--scale", "1", "--data-dir", str(tmp_path)]
+    arguments = ["--scale", str(TINY), "--data-dir", str(tmp_path)]
     assert command.main(arguments) == 1
     printed = capsys.readouterr()
     assert rows(printed.out) == []

@@ -17,6 +17,7 @@ from amqp_broker.broker.queue import REFUSED, TAKEN, Queue
 from amqp_broker.content.table import table_of
 from tests.broker.house import House, made
 from tests.broker.taker import Taker, bodies_in, publish
+from tests.examples import examples
 
 HEADER = "x-deduplication-header"
 
@@ -493,7 +494,7 @@ def test_a_message_that_was_refused_is_not_known_after_a_restart(house: House) -
     assert house.store.stored(queue.seen_id) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(
     st.lists(
         st.tuples(st.sampled_from(["send", "send", "get", "settle", "requeue", "restart"]), st.integers(0, 3))

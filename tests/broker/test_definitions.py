@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.exchange import EXCHANGE_TYPES, Exchange
+from amqp_broker.broker.kept_arguments import whole
 from amqp_broker.broker.policy import new_policy
 from amqp_broker.broker.ports import Definition
 from amqp_broker.broker.queue import Queue
@@ -33,7 +34,7 @@ def picture(broker: Broker) -> dict[str, object]:
                 exchange.auto_delete,
                 exchange.internal,
                 exchange.alternate,
-                write_table(exchange.arguments),
+                write_table(whole(exchange.packed, exchange.arguments)),
             )
             for (_, destination, key, arguments), binding in exchange.bindings.items():
                 if binding.definition:
@@ -44,7 +45,7 @@ def picture(broker: Broker) -> dict[str, object]:
                 found[f"queue {vhost.name} {queue.name}"] = (
                     queue.auto_delete,
                     queue.store_id,
-                    write_table(queue.arguments),
+                    write_table(whole(queue.packed, queue.arguments)),
                 )
     return found
 
@@ -112,7 +113,8 @@ def test_argument_types_survive_to_the_bit() -> None:
     }
     vhost.declare_queue("q", QueueFlags(True, False, False), arguments, None)
     store.commit()
-    found = restarted(store).vhosts["/"].queues["q"].arguments
+    queue = restarted(store).vhosts["/"].queues["q"]
+    found = whole(queue.packed, queue.arguments)
     assert encode_field(Field("F", found)) == encode_field(Field("F", arguments))
 
 

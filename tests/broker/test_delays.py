@@ -6,7 +6,16 @@ from random import Random
 
 import pytest
 
-from amqp_broker.broker.delays import MANY, NUMBER_BITS, RELEASED, SLICE, DelayQueue, due_at
+from amqp_broker.broker.delays import (
+    IN_A_BATCH,
+    MANY,
+    NUMBER_BITS,
+    PAUSE,
+    RELEASED,
+    SLICE,
+    DelayQueue,
+    due_at,
+)
 from amqp_broker.broker.exchange import Exchange
 from amqp_broker.broker.flags import ExchangeFlags
 from amqp_broker.broker.message import Message
@@ -15,6 +24,7 @@ from amqp_broker.broker.runs import RUN_LENGTH
 from amqp_broker.content.header import HEADERS, ContentHeader, build_header
 from amqp_broker.content.table import table_of
 from tests.broker.house import House, headers_of, made
+from tests.examples import seeds
 
 SECOND = 1000
 NOW = 1_700_000_000_000
@@ -110,6 +120,21 @@ def test_of_very_many_that_are_due_at_once_few_are_in_memory(house: House) -> No
     assert len(held.resident()) <= MANY + RUN_LENGTH
     house.pass_time()
     assert bodies(target) == [b"%d" % number for number in range(count)]
+
+
+def test_no_more_are_released_than_the_store_has_time_for(house: House) -> None:
+    held, target = delays(house)
+    count = IN_A_BATCH + 2 * RELEASED
+    message = made(b"x", persistent=True, headers={"x-delay": SECOND})
+    for _ in range(count):
+        held.publish(message)
+    house.store.commit()
+
+    house.pass_time(2 * SECOND)
+    assert IN_A_BATCH <= target.ready_count() < IN_A_BATCH + RELEASED
+    house.store.commit()
+    house.pass_time(PAUSE)
+    assert target.ready_count() == count
 
 
 def test_what_is_published_later_may_be_due_earlier(house: House) -> None:
@@ -209,7 +234,7 @@ def test_a_transient_exchange_keeps_to_the_memory_limit_and_is_gone_after_a_rest
     assert not any(again.store.disk.entries.values())
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_any_course_of_events_releases_each_once_and_in_time(seed: int) -> None:
     random = Random(seed)
     house = House(now=NOW + seed)

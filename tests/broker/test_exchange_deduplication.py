@@ -18,6 +18,7 @@ from amqp_broker.content.table import Field, table_of
 from amqp_broker.errors import SoftError
 from tests.broker.house import House, made
 from tests.broker.taker import bodies_in
+from tests.examples import examples
 
 HEADER = "x-deduplication-header"
 DEDUPLICATING = {"x-message-deduplication": True}
@@ -527,7 +528,7 @@ def test_a_duplicate_waits_for_the_disk_as_the_message_it_repeats_does(house: Ho
     assert taker.store_id > 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(
     st.integers(1, 3),
     st.lists(

@@ -269,10 +269,10 @@ def seconds_to_route(router: HeadersRouter[int]) -> float:
     headers = table_of({"format": "pdf", "tenant": 7, "order": 8})
     best = 1e9
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(300):
             assert router.match(headers) == [7, 8]
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     return best
 
 
@@ -281,12 +281,12 @@ def test_a_message_costs_by_its_headers_and_not_by_the_number_of_bindings() -> N
     assert seconds_to_route(router_with(20_000)) < 30 * seconds_to_route(router_with(20))
 
 
-def test_a_hundred_thousand_bindings_leave_nothing_behind() -> None:
+def test_twenty_thousand_bindings_leave_nothing_behind() -> None:
     router: HeadersRouter[int] = HeadersRouter()
-    for number in range(100_000):
+    for number in range(20_000):
         router.bind({"a": Field("I", number), "b": Field("V", None)}, number)
-    assert router.index_size() > 50_000
-    for number in range(100_000):
+    assert router.index_size() > 10_000
+    for number in range(20_000):
         router.unbind({"a": Field("I", number), "b": Field("V", None)}, number)
     assert router.index_size() == 0
     assert router.match(table_of({"a": 1, "b": 1})) == []

@@ -14,6 +14,7 @@ from amqp_broker.broker.queue import REFUSED, TAKEN, Queue
 from tests.broker.house import House, made, recount
 from tests.broker.ledger_store import LedgerStore
 from tests.broker.taker import Taker, bodies_in, drain, publish
+from tests.examples import examples
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ class Story:
             assert queue.ready_count() == 0
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250))
 @given(kind=st.integers(0, len(KINDS) - 1), priorities=st.booleans(), steps=st.lists(STEP, max_size=40))
 def test_what_is_ready_is_counted_right_whatever_happens(
     kind: int, priorities: bool, steps: list[tuple[Any, ...]]

@@ -14,6 +14,7 @@ from amqp_broker.broker.ports import StoredEntry
 from amqp_broker.broker.queue import Queue
 from tests.broker.house import House, made
 from tests.broker.test_paging import drain
+from tests.examples import seeds
 
 COUNT = 3000
 
@@ -228,17 +229,25 @@ def test_few_large_messages_leave_as_well(house: House) -> None:
     assert absent(channel) == 20
 
 
-def test_one_that_is_never_settled_does_not_hide_the_others(house: House) -> None:
+def seconds_to_relieve(settled_meanwhile: int) -> float:
+    """Processor time where so many deliveries came and went after one that is still there."""
+    house = House()
     queue, channel = house.durable(), Channel(house)
     publish(queue, COUNT)
     house.store.commit()
     channel.get(queue)
-    channel.skip(20_000_000)
+    channel.skip(settled_meanwhile)
     channel.get(queue, COUNT - 1)
     started = time.process_time()
     relieve(house)
+    elapsed = time.process_time() - started
     assert absent(channel) == COUNT
-    assert time.process_time() - started < 0.5
+    return elapsed
+
+
+def test_one_that_is_never_settled_does_not_hide_the_others() -> None:
+    # Looking for each of them would take several hundred times as long.
+    assert min(seconds_to_relieve(20_000_000) for _ in range(3)) < 100 * seconds_to_relieve(0)
 
 
 def test_what_waits_for_its_next_try_gives_up_its_message(house: House) -> None:
@@ -255,7 +264,7 @@ def test_what_waits_for_its_next_try_gives_up_its_message(house: House) -> None:
     assert drain(queue) == bodies
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8))
 def test_any_part_may_come_back_at_any_time(seed: int) -> None:
     random = Random(seed)
     house = House()

@@ -12,6 +12,7 @@ from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.runs import RUN_LENGTH
 from tests.broker.house import House, headers_of, made, recount
 from tests.broker.taker import Taker
+from tests.examples import seeds
 
 LARGE = 5000
 
@@ -228,6 +229,8 @@ def test_many_small_queues_keep_nothing_if_that_is_needed(house: House) -> None:
     for queue in queues:
         fill(queue, 100, persistent=False)
     Memory(house.broker, 1 << 20).relieve()
+    assert sum(map(weight, queues)) > 1 << 20, "that is more than a turn has time for"
+    house.broker.chores.finish()
     assert sum(map(weight, queues)) <= 1 << 20
     assert all(drain(queue) == [b"%d" % number for number in range(100)] for queue in queues)
 
@@ -268,6 +271,23 @@ def test_what_somebody_holds_is_safe_from_a_purge_of_what_lies_around_it(house: 
     assert house.store.spilled == {}
     queue.requeue([kept])
     assert drain(queue) == [b"5"]
+
+
+def test_nor_does_it_matter_in_which_order_it_lies_there(house: House) -> None:
+    queue = house.durable(queue_type="quorum", delivery_limit=5)
+    bodies = fill(queue, 6)
+    entries = [queue.get() for _ in bodies]
+    # As many as there are numbers from the first to the last, and yet not these.
+    for number in (0, 1, 2, 5, 4):
+        back = entries[number]
+        assert back is not None
+        queue.requeue([back])
+    house.store.commit()
+    queue.page_out(0, whole_runs=False)
+    assert queue.away_count() == 5
+    assert queue.purge() == 5
+    house.store.commit()
+    assert house.store.stored(queue.store_id) == [bodies[3]]
 
 
 def test_what_came_back_from_the_spill_is_not_taken_for_readable(house: House) -> None:
@@ -351,7 +371,7 @@ def test_a_killed_broker_counts_no_delivery_that_is_not_on_record(
     )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12))
 def test_any_course_of_events_keeps_order_and_counts(seed: int) -> None:
     """The oracle is a list of what is ready, and what was made durable of it."""
     random = Random(seed)
@@ -399,3 +419,23 @@ def test_any_course_of_events_keeps_order_and_counts(seed: int) -> None:
         assert queue.ready_bytes == sum(len(body) for _, _, body in ready)
     assert drain(queue) == [body for _, _, body in ready]
     assert house.store.spilled == {}
+
+
+@pytest.mark.parametrize("kind", [{}, {"max_priority": 1}, {"queue_type": "quorum"}])
+def test_what_leaves_in_several_turns_stays_in_order(house: House, kind: dict[str, object]) -> None:
+    queue = house.durable(**kind)
+    fill(queue, 2000)
+    house.store.commit()
+    back = [queue.get() for _ in range(600)]
+    queue.requeue([entry for entry in back if entry is not None])
+    assert [queue.page_out(0, False, 1) for _ in range(3)] == [1, 1, 1]
+    assert 600 <= queue.away_count() <= 3 * RUN_LENGTH
+    first = [queue.get() for _ in range(100)]
+    fill(queue, 10)
+    while queue.page_out(5, True, 2):
+        assert queue.ready_count() == queue.away_count() + len(queue.resident())
+    found = [entry for entry in first if entry is not None]
+    while (entry := queue.get()) is not None:
+        found.append(entry)
+    assert [entry.message.body for entry in found[:2000]] == [b"%d" % number for number in range(2000)]
+    assert (len(found), queue.ready_bytes, house.store.spilled) == (2010, 0, {})

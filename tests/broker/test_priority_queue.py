@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from amqp_broker.broker.queue import Queue
 from tests.broker.house import House, made, recount
 from tests.broker.taker import Taker, bodies_in, drain
+from tests.examples import examples
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_purging_what_a_restart_found_removes_it_from_the_store(house: House) ->
     assert again.store.stored(found.store_id) == [b"3"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.lists(st.tuples(st.sampled_from(["publish", "get", "requeue"]), st.integers(0, 6)), max_size=60))
 def test_the_order_is_that_of_a_sorted_list(steps: list[tuple[str, int]]) -> None:
     queue = House().queue(max_priority=4)

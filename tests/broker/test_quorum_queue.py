@@ -17,6 +17,7 @@ from amqp_broker.content.table import table_of
 from amqp_broker.errors import HardError, SoftError
 from tests.broker.house import House, made, recount
 from tests.broker.taker import Taker, bodies_in, drain, publish
+from tests.examples import examples
 
 LETTERS = (b"a", b"b", b"c", b"d", b"e")
 
@@ -222,7 +223,7 @@ def test_a_purge_leaves_nothing_in_the_store_wherever_it_was(house: House) -> No
     assert recount(queue) == (queue.ready_count(), queue.ready_bytes) == (0, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.integers(0, 2**32), st.sampled_from([{}, {"delivery_limit": 100}]))
 def test_in_any_order_of_events_nothing_is_lost_or_doubled(seed: int, arguments: dict[str, Any]) -> None:
     """The order is that of two lists: what came back, and what goes behind it."""

@@ -17,6 +17,7 @@ from amqp_broker.config.memory import machine_memory
 from amqp_broker.config.options import options
 from amqp_broker.config.rabbitmq_conf_keys import BY_RULE, KEYS, REFUSED, SETTING, Key, find_key, nearest_key
 from amqp_broker.config.rabbitmq_conf_rules import everywhere
+from tests.examples import examples
 
 TLS = "listeners.ssl.default = 5671\nssl_options.certfile = c.pem\nssl_options.keyfile = k.pem\n"
 
@@ -122,6 +123,15 @@ def option(config: Config, path: str) -> object:
         ("auth_http.user_path = http://localhost/user", "auth.http.user_path", "http://localhost/user"),
         ("auth_http.topic_path = https://[::1]:8/a", "auth.http.topic_path", "https://[::1]:8/a"),
         ("auth_http.request_timeout = 1500", "auth.http.timeout", 1.5),
+        ("auth_http.topic_path = HTTPS://h/a", "auth.http.topic_path", "https://h/a"),
+        ("auth_http.ssl_options.cacertfile = /etc/ca.pem", "auth.http.tls.ca", "/etc/ca.pem"),
+        ("auth_http.ssl_options.certfile = /etc/b.pem", "auth.http.tls.certificate", "/etc/b.pem"),
+        ("auth_http.ssl_options.password = secret", "auth.http.tls.password", "secret"),
+        ("auth_http.ssl_options.verify = verify_none", "auth.http.tls.verify", "none"),
+        ("auth_http.ssl_options.verify = verify_peer", "auth.http.tls.verify", "required"),
+        ("auth_http.ssl_options.sni = auth.example", "auth.http.tls.server_name", "auth.example"),
+        ("auth_http.ssl_options.sni = none", "auth.http.tls.server_name", ""),
+        ("auth_http.ssl_options.versions.1 = tlsv1.3", "auth.http.tls.min_version", "TLSv1.3"),
     ],
 )
 def test_a_key_sets_its_option_and_nothing_else(conf: Conf, line: str, path: str, value: object) -> None:
@@ -207,6 +217,16 @@ def test_the_oldest_version_of_tls_counts(conf: Conf, versions: list[str], oldes
 def test_ciphers_are_joined_in_the_order_of_their_numbers(conf: Conf) -> None:
     text = "ssl_options.ciphers.2 = ECDHE-RSA-AES128-GCM-SHA256\nssl_options.ciphers.1 = ECDHE-RSA-AES256-GCM-SHA384\n"
     assert conf.load(TLS + text).tls.ciphers == "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256"
+
+
+def test_the_ciphers_for_the_service_are_its_own(conf: Conf) -> None:
+    text = "auth_http.ssl_options.ciphers.2 = B\nauth_http.ssl_options.ciphers.1 = A\n"
+    config = conf.load(text)
+    assert (config.auth.http.tls.ciphers, config.tls) == ("A:B", conf.load("").tls)
+
+
+def test_a_service_is_checked_unless_that_is_switched_off(conf: Conf) -> None:
+    assert conf.load("auth_http.ssl_options.cacertfile = /ca.pem\n").auth.http.tls.verify == "required"
 
 
 def test_external_goes_by_the_distinguished_name_unless_something_else_is_said(conf: Conf) -> None:
@@ -354,6 +374,10 @@ def test_where_and_how_lines_are_logged(
         "ssl_options.depth = 2",
         "definitions.skip_if_unchanged = true",
         "auth_http.connection_timeout = 1500",
+        "auth_http.ssl_options.fail_if_no_peer_cert = true",
+        "auth_http.ssl_options.hostname_verification = none",
+        "auth_http.ssl_options.depth = 2",
+        "auth_http.authorization_failure_disclosure = true",
         "default_queue_type = quorum",
     ],
 )
@@ -369,6 +393,7 @@ def test_keys_that_say_what_is_so_anyway_are_not_worth_a_line(conf: Conf) -> Non
     text = (
         "auth_backends.1 = rabbit_auth_backend_internal\nssl_options.crl_check = false\n"
         "definitions.import_backend = local_filesystem\ndefault_queue_type = classic\nlisteners.ssl = none\n"
+        "auth_http.ssl_options.hostname_verification = wildcard\nauth_http.ssl_options.crl_check = false\n"
         "credential_validator.validation_backend = rabbit_credential_validator_accept_everything\n"
     )
     assert conf.load(text) == conf.load("")
@@ -414,6 +439,18 @@ def test_keys_that_say_what_is_so_anyway_are_not_worth_a_line(conf: Conf) -> Non
         ),
         ("ssl_options.versions.1 = tlsv1.1", "1: ssl_options.versions.1 = tlsv1.1: versions before TLS 1.2"),
         ("ssl_options.crl_check = peer", "1: ssl_options.crl_check = peer: lists of revoked certificates"),
+        (
+            "auth_http.ssl_options.keyfile = /etc/b.key",
+            "1: auth_http.ssl_options.keyfile = /etc/b.key: this needs auth_http.ssl_options.certfile",
+        ),
+        (
+            "auth_http.ssl_options.crl_check = best_effort",
+            "1: auth_http.ssl_options.crl_check = best_effort: lists of revoked certificates",
+        ),
+        (
+            "auth_http.ssl_options.hostname_verification = strict",
+            "1: auth_http.ssl_options.hostname_verification = strict: expected wildcard or none",
+        ),
         ("auth_backends.1 = ldap", "1: auth_backends.1 = ldap: expected internal, http or cache"),
         ("auth_backends.1 = http", "1: auth_backends.1 = http: this needs auth_http.user_path"),
         (
@@ -549,7 +586,7 @@ def test_a_file_with_another_name_is_toml(tmp_path: Path) -> None:
         max_size=8,
     )
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_stands_there_is_a_configuration_or_told_with_its_line(conf: Conf, lines: list[str]) -> None:
     conf.path.write_text("\n".join(lines), "utf-8", "surrogatepass")
     config, problems = load_file(conf.path)

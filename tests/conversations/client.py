@@ -34,7 +34,7 @@ from .codec import (
 
 Value = TypeVar("Value")
 
-DEADLINE = float(os.environ.get("AMQP_TEST_DEADLINE", "8"))
+DEADLINE = float(os.environ.get("AMQP_TEST_DEADLINE", "30"))
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 
 REPLY_NAMES = {

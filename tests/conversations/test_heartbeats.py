@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .client import Client
+from .client import DEADLINE, Client
 from .codec import HEARTBEAT
 from .conftest import Connect
 
@@ -12,39 +12,41 @@ from .conftest import Connect
 def test_the_broker_sends_heartbeats_when_it_has_nothing_else_to_send(connect: Connect) -> None:
     client = connect(heartbeat=1)
     for _ in range(2):
-        client.receive_heartbeat(2.0)
+        client.receive_heartbeat(DEADLINE)
 
 
 def test_a_client_that_sends_heartbeats_is_kept_and_one_that_does_not_is_cut_off(connect: Connect) -> None:
     silent, living = connect(heartbeat=1), connect(heartbeat=1)
-    since = time.monotonic()
+    since, beats = time.monotonic(), 0
     while not ended(silent):
+        beats += 1
         living.send_frame(HEARTBEAT, 0, b"")
         assert not ended(living)
+    # the broker has sent some itself by then
+    assert beats >= 2
     lasted = time.monotonic() - since
     # two intervals without a word are enough, and one is not
-    assert 1.0 < lasted < 5.0
+    assert 1.0 < lasted < 15.0
     living.is_alive()
 
 
 def test_any_frame_is_as_good_as_a_heartbeat(connect: Connect) -> None:
-    client = connect(heartbeat=1)
-    until = time.monotonic() + 3.5
-    while time.monotonic() < until:
+    client, silent = connect(heartbeat=1), connect(heartbeat=1)
+    while not ended(silent):
         client.is_alive()
-        client.receive_heartbeat(2.0)
+        client.receive_heartbeat(DEADLINE)
     client.is_alive()
 
 
 def test_without_an_interval_there_are_no_heartbeats(connect: Connect, client: Client) -> None:
     without, beating = connect(heartbeat=0), connect(heartbeat=1)
     for _ in range(3):
-        beating.receive_heartbeat(2.0)
+        beating.receive_heartbeat(DEADLINE)
     without.send(3, "channel.open")
-    assert without.receive_frame_name(2.0) == "channel.open-ok"
+    assert without.receive_frame_name(DEADLINE) == "channel.open-ok"
     assert client.tune["heartbeat"] == 60
 
 
 def ended(client: Client) -> bool:
     """Whether the connection is over; takes until the next thing that comes on it."""
-    return client.receive_frame_name(4.0) is None
+    return client.receive_frame_name(DEADLINE) is None

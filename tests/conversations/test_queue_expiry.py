@@ -16,7 +16,7 @@ from .codec import Typed
 from .conftest import Connect, Names
 
 BRIEF = 100
-# long enough for a slow machine to come back to a queue in time
+# long enough to come back to a queue in time
 CALM = 500
 
 Use = Callable[[Channel, str], object]
@@ -33,6 +33,33 @@ def lives(channel: Channel, queue: str) -> bool:
     channel.send("channel.close-ok")
     channel.open()
     return False
+
+
+class Pace:
+    """How long a test was held up between two of its steps at most; seconds."""
+
+    def __init__(self) -> None:
+        self.slowest = 0.0
+        self._last = time.monotonic()
+
+    def step(self) -> None:
+        now = time.monotonic()
+        self.slowest = max(self.slowest, now - self._last)
+        self._last = now
+
+
+def in_pace(attempt: Callable[[Pace], None]) -> None:
+    """Try again what failed where the machine had no time for the test: a queue may have been unused for too long."""
+    while True:
+        pace = Pace()
+        try:
+            attempt(pace)
+        except AssertionError:
+            pace.step()
+            if pace.slowest < CALM / 1000:
+                raise
+        else:
+            return
 
 
 def goes(channel: Channel, queue: str) -> None:
@@ -136,7 +163,7 @@ def test_an_auto_delete_exchange_goes_with_the_last_queue_that_goes(
     channel: Channel, expiring: Callable[..., str], exchange: Callable[..., str]
 ) -> None:
     direct = exchange("direct", auto_delete=True)
-    queue = expiring(4 * BRIEF)
+    queue = expiring(CALM)
     channel.bind(queue, direct, "k")
     goes(channel, queue)
     channel.send("exchange.declare", exchange=direct, passive=True)
@@ -185,14 +212,19 @@ def consume_for_a_moment(channel: Channel, queue: str) -> object:
 @pytest.mark.parametrize(
     "use", [declare_again, look, get, publish_and_get, consume_for_a_moment], ids=lambda use: use.__name__
 )
-def test_a_queue_that_is_used_stays_until_it_is_not(
-    channel: Channel, expiring: Callable[..., str], use: Use
-) -> None:
-    queue, unused = expiring(CALM), expiring(CALM)
-    while lives(channel, unused):
-        use(channel, queue)
-    assert lives(channel, queue)
-    goes(channel, queue)
+def test_a_queue_that_is_used_stays_until_it_is_not(connect: Connect, names: Names, use: Use) -> None:
+    def attempt(pace: Pace) -> None:
+        channel = connect().channel()
+        queue, unused = (
+            channel.declare(names.queue("expiring"), arguments={"x-expires": CALM}) for _ in range(2)
+        )
+        while lives(channel, unused):
+            use(channel, queue)
+            pace.step()
+        assert lives(channel, queue)
+        goes(channel, queue)
+
+    in_pace(attempt)
 
 
 def publish(channel: Channel, queue: str) -> None:
@@ -243,10 +275,10 @@ def test_acks_and_requeues_do_not_keep_a_queue(
     channel: Channel, aside: Channel, expiring: Callable[..., str], settle: dict[str, Any]
 ) -> None:
     queue = expiring(CALM)
-    for _ in range(500):
-        channel.publish("m", routing_key=queue)
     aside.call("basic.qos", prefetch_count=500)
     aside.consume(queue)
+    for _ in range(500):
+        channel.publish("m", routing_key=queue)
     tags: Iterator[int] = iter([delivery["delivery_tag"] for delivery in aside.deliveries(500)])
     aside.call("basic.cancel", consumer_tag="c")
     while lives(channel, queue):
@@ -259,8 +291,8 @@ def test_a_refused_declare_does_not_keep_a_queue(
 ) -> None:
     """Neither one with other arguments nor one with another owner."""
     for exclusive, code in ((False, 406), (True, 405)):
-        queue = expiring(2 * BRIEF)
-        arguments = {"x-expires": 2 * BRIEF if exclusive else 60000}
+        queue = expiring(CALM)
+        arguments = {"x-expires": CALM if exclusive else 60000}
         refused = 0
         while lives(channel, queue):
             aside.send("queue.declare", queue=queue, arguments=arguments, exclusive=exclusive)
@@ -321,7 +353,6 @@ def test_a_queue_goes_its_time_after_its_last_consumer(
         consumer.call("basic.cancel", consumer_tag="last")
     else:
         {"channel": consumer.close, "connection": client.close, "drop": client.drop}[end]()
-    assert lives(channel, queue)
     goes(channel, queue)
     assert time.monotonic() - began >= CALM / 1000
 
@@ -329,7 +360,7 @@ def test_a_queue_goes_its_time_after_its_last_consumer(
 def test_what_is_out_does_not_keep_a_queue(
     channel: Channel, aside: Channel, expiring: Callable[..., str]
 ) -> None:
-    queue = expiring(2 * BRIEF)
+    queue = expiring(CALM)
     aside.consume(queue)
     channel.publish("m", routing_key=queue)
     aside.expect("basic.deliver")

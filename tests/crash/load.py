@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -43,6 +44,12 @@ PROMISE_SECONDS: Final = 20.0
 CONFIRM, COMMIT, SETTLED = PROMISES = ("confirm", "commit", "settled")
 
 Worker = Callable[[], Awaitable[None]]
+
+
+def crash_seed() -> int:
+    """That of AMQP_CRASH_SEED; one by chance where AMQP_CRASH_ROUNDS asks for many rounds; else always the same."""
+    by_chance = random.randrange(1 << 32) if "AMQP_CRASH_ROUNDS" in os.environ else 1
+    return int(os.environ.get("AMQP_CRASH_SEED", by_chance))
 
 
 def ignore(_promise: str) -> None:

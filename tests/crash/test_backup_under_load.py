@@ -16,12 +16,12 @@ import pytest
 
 from amqp_broker.store.backup import back_up
 from tests.crash.ledger import Ledger, Transaction
-from tests.crash.load import COPIES, QUEUES, SINGLE, TRANSACTED, WINDOW, Load
+from tests.crash.load import COPIES, QUEUES, SINGLE, TRANSACTED, WINDOW, Load, crash_seed
 from tests.crash.taking import take_everything
 from tests.server.broker_process import BrokerProcess
 
-SEED: Final = int(os.environ.get("AMQP_CRASH_SEED", random.randrange(1 << 32)))
-BACKUPS: Final = 3
+SEED: Final = crash_seed()
+BACKUPS: Final = int(os.environ.get("AMQP_CRASH_ROUNDS", "2"))
 CONFIRMED: Final = (SINGLE, WINDOW, *COPIES, *TRANSACTED)
 FURTHER: Final = 50
 

@@ -14,7 +14,8 @@ from amqp_broker.broker.flags import ExchangeFlags, QueueFlags
 from amqp_broker.broker.passwords import ARGON2ID, hash_password
 from amqp_broker.broker.vhost import VirtualHost
 from amqp_broker.content.table import Field, table_of
-from amqp_broker.definitions import InvalidDefinitions, Loaded, load, read
+from amqp_broker.definitions import InvalidDefinitions, Loaded, Loading, load, read
+from amqp_broker.definitions.reading import ROWS_AT_ONCE
 from tests.broker.ledger_store import LedgerStore
 
 EXPORTS = Path(__file__).parent / "exports"
@@ -508,3 +509,71 @@ def test_what_is_nested_too_deeply_is_refused_whole(levels: int) -> None:
     with pytest.raises(InvalidDefinitions) as caught:
         read(text)
     assert str(caught.value) == "$: has more than 72 levels of lists and objects within each other"
+
+
+# -- in portions
+
+
+def test_nothing_is_changed_before_all_of_it_is_checked(broker: Broker) -> None:
+    rows = {
+        "vhosts": [{"name": "shop"}],
+        "queues": [{"name": f"q{number}", "vhost": "shop", "durable": True} for number in range(20)],
+        "bindings": [
+            {"source": "amq.direct", "vhost": "gone", "destination": "q0", "destination_type": "queue"}
+        ],
+    }
+    steps = Loading(read(json.dumps(rows)), broker).steps()
+    with pytest.raises(InvalidDefinitions):
+        for _ in steps:
+            assert "shop" not in broker.vhosts
+    assert "shop" not in broker.vhosts
+
+
+def test_what_is_not_possible_any_more_is_passed_over_with_a_warning(broker: Broker) -> None:
+    rows = {
+        "vhosts": [{"name": "shop"}],
+        "users": [{"name": "alice", "password": "x", "tags": ""}],
+        "permissions": [{"user": "alice", "vhost": "/", "configure": "", "write": "", "read": ""}],
+        "exchanges": [{"name": "e", "vhost": "/", "type": "direct", "durable": True}],
+        "queues": [
+            {"name": "in-shop", "vhost": "shop", "durable": True},
+            {"name": "here", "vhost": "/", "durable": True},
+        ],
+        "bindings": [
+            {
+                "source": "e",
+                "vhost": "/",
+                "destination": "here",
+                "destination_type": "queue",
+                "routing_key": "k",
+            },
+        ],
+    }
+    loading = Loading(read(json.dumps(rows)), broker)
+    steps = loading.steps()
+    while not loading.loaded.counts["users"]:
+        next(steps)
+    # Clients and administrators go on meanwhile.
+    broker.delete_user("alice")
+    broker.delete_vhost("shop")
+    broker.vhosts["/"].declare_exchange("e", "x-consistent-hash", ExchangeFlags(True, False, False), {})
+    for _ in steps:
+        pass
+    assert [str(warning) for warning in loading.loaded.warnings] == [
+        "$.permissions[0]: not loaded: user 'alice' has been removed meanwhile",
+        "$.queues[0]: not loaded: vhost shop has been removed meanwhile",
+        '$.bindings[0]: not loaded: The binding key must be an integer: <<"k">>',
+    ]
+    assert "here" in broker.vhosts["/"].queues
+    assert loading.loaded.counts["queues"] == 1
+
+
+def test_a_long_list_is_read_like_a_short_one(broker: Broker) -> None:
+    count = 2 * ROWS_AT_ONCE + 1
+    queues = [{"name": f"q\n[{number}]", "vhost": "/", "durable": True} for number in range(count)]
+    text = json.dumps({"rabbit_version": "3.10.8", "queues": queues, "policies": []}, indent=2)
+    assert [row.name for row in read(text).queues] == [queue["name"] for queue in queues]
+    assert [row.path for row in read(text.encode()).queues][-1] == f"$.queues[{count - 1}]"
+    with pytest.raises(InvalidDefinitions) as refusal:
+        read(text[: text.index("[400]")] + "\n")
+    assert "JSON" in str(refusal.value)

@@ -18,6 +18,7 @@ from tests.faults.faults import (
     descriptors,
     log_has,
     own_memory,
+    pass_a_second,
     pass_two_seconds,
     wait_until,
 )
@@ -65,6 +66,8 @@ def test_a_consumer_that_does_not_read_holds_little_and_others_get_the_rest(
     got = []
     while publisher.counts("q")[0]:
         got += numbers_that_come(reader)
+    # What is answered on the same connection comes behind the last of them.
+    reader.client.channel()
     got += numbers_that_come(reader)
     held = count - len(got)
     assert 0 < held * MIB <= SOCKETS + 2 * MIB
@@ -107,7 +110,7 @@ def test_a_publisher_is_read_no_faster_than_the_disk_writes(
     os.kill(writer, signal.SIGSTOP)
     try:
         publishing.start()
-        pass_two_seconds(own_broker)
+        pass_a_second(own_broker)
         assert other.counts("q")[0] * 64 * KIB < 8 * MIB
         assert own_memory(own_broker.pid) < before + 32 * MIB
         consumer = connect(own_broker).channel()
@@ -165,11 +168,12 @@ def open_and_close(broker: BrokerProcess, count: int, politely: bool) -> None:
 
 def test_thousands_of_connections_leave_nothing_behind(own_broker: BrokerProcess) -> None:
     own_broker.start()
-    open_and_close(own_broker, 500, politely=True)
+    open_and_close(own_broker, 300, politely=True)
     wait_until(lambda: descriptors(own_broker.pid) < 100, "sockets to be closed")
     memory, open_before = own_memory(own_broker.pid), descriptors(own_broker.pid)
-    open_and_close(own_broker, 2000, politely=True)
-    open_and_close(own_broker, 500, politely=False)
+    # More than the broker waits for until it collects garbage, and frees the memory.
+    open_and_close(own_broker, 1500, politely=True)
+    open_and_close(own_broker, 300, politely=False)
     wait_until(lambda: descriptors(own_broker.pid) <= open_before, "sockets to be closed")
     wait_until(lambda: own_memory(own_broker.pid) < memory + 24 * MIB, "memory to be given back")
 
@@ -221,8 +225,8 @@ def test_only_who_publishes_is_blocked(low_disk: BrokerProcess) -> None:
     publisher = connect(low_disk)
     publisher.channel().publish("m", routing_key=queue)
     publisher.expect("connection.blocked", reason="low on disk")
-    channel.expect("basic.deliver")
     consumer.is_alive()
+    channel.hears_nothing(queue)
 
 
 def test_who_did_not_announce_it_hears_nothing_and_is_blocked_all_the_same(low_disk: BrokerProcess) -> None:
@@ -233,7 +237,7 @@ def test_who_did_not_announce_it_hears_nothing_and_is_blocked_all_the_same(low_d
     channel.publish("1", routing_key=queue)
     channel.publish("2", routing_key=queue)
     assert publisher.receive_frame_name(PATIENCE) == "heartbeat"
-    assert consumer.counts(queue)[0] <= 2
+    assert consumer.counts(queue)[0] == 0
 
 
 def test_heartbeats_go_on_both_ways_while_a_publisher_is_blocked(low_disk: BrokerProcess) -> None:

@@ -156,9 +156,11 @@ def test_consumers_go_on_and_publishers_as_soon_as_there_is_room(
     channel.declare("q", durable=True)
     publisher = Publisher(own_broker, "q")
     confirmed = publish_until_full(publisher)
-    assert channel.drain("q") == publisher.bodies
+    drained = channel.drain("q")
+    assert publisher.was_cut_off_after(drained)
     disk.make_room(own_broker)
     publisher.all_confirmed(first=confirmed + 1)
+    assert drained + channel.drain("q") == publisher.bodies
     publisher.unblocked()
     own_broker.kill()
     assert own_broker.stderr().count("publishers are blocked") == 1

@@ -118,6 +118,7 @@ class House:
         self.service = Service(self)
         if draw.random() < 0.3:
             settings.authenticator = self.service
+        settings.portion = draw.choice((1000, 2))
         self.memory = Memory(self.broker, 4000)
         self._connection = connection
         self.clients: dict[int, Guest] = {}
@@ -169,11 +170,12 @@ class House:
         """The turn ends: what there is to send goes out."""
         world = self.world
         while True:
+            self.broker.chores.finish()
             dirty = world.turn.settle()
             for client in [*self.clients.values(), self.neighbour]:
                 if client.connection in dirty:
                     self._take_output(client)
-            if not world.turn.dirty:
+            if not world.turn.dirty and not len(self.broker.chores):
                 return
 
     def commit(self, step: Step) -> None:
@@ -219,6 +221,8 @@ class House:
     def alarm(self, step: Step) -> None:
         if not self.broker.alarms:
             self.broker.alarms.append("low on memory")
+            for client in [*self.clients.values(), self.neighbour]:
+                client.connection.alarm_begins()
 
     def all_clear(self, step: Step) -> None:
         self.broker.alarms.clear()
@@ -314,7 +318,8 @@ class House:
         self.go_on(connection)
 
     def go_on(self, connection: Connection) -> None:
-        while connection.reader.unhandled:
+        while connection.reader.unhandled or len(self.broker.chores):
+            self.broker.chores.finish()
             connection.receive(b"", self.world.now)
         self.world.turn.behind.clear()
 

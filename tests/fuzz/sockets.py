@@ -27,7 +27,7 @@ from tests.server.broker_process import BrokerFailed, BrokerProcess, installed_c
 
 CROWD: Final = 24
 SPEECHES: Final = 2000
-PATIENCE: Final = 20.0
+PATIENCE: Final = 30.0
 # How much more memory a broker may have at the end of a round than when it was warm, octets.
 MORE_MEMORY: Final = 96 << 20
 WARM: Final = 3

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tests.lying_disk.load import record
 from tests.lying_disk.recording import RecordedBroker, read_trace
-from tests.lying_disk.replay import Replay, fast_directory
+from tests.lying_disk.replay import Replay
+from tests.memory_disk import fast_directory
 
 
 def parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ MARK, DONE, CREATE, WRITE, TRUNCATE, EXTEND, SYNC, MKDIR, UNLINK, RMDIR, RENAME 
 SYNCED, EMPTIED = 1, 2
 # size, kind, call, flags, offset, result, size of the path; then the path and the data
 _RECORD: Final = struct.Struct("<7q")
-PATIENCE: Final = 20.0
+PATIENCE: Final = 30.0
 _POLL: Final = 0.002
 GONE: Final = ("Z", "")
 STOPPED: Final = ("T", *GONE)

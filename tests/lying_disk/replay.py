@@ -8,12 +8,10 @@ found, each with the number of its point.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,15 +23,6 @@ from tests.lying_disk.recording import CREATE, SYNC, WRITE, Event
 # Images whose content is remembered, as the next points often have the same; and how often one is started twice.
 REMEMBERED: Final = 64
 AGAIN: Final = 8
-_IN_MEMORY: Final = Path("/dev/shm")
-
-
-@contextlib.contextmanager
-def fast_directory() -> Iterator[Path]:
-    """A directory for images, in memory if there is a file system for that: nothing on it has to last."""
-    parent = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="lying-disk-", dir=parent) as path:
-        yield Path(path)
 
 
 class Failure:
@@ -64,7 +53,6 @@ class Replay:
         self._seed = seed
         self._many = many
         self._served = served
-        self._at_least = 0
         self._disk = Disk()
         self._expected = Expected()
         self._found: dict[Key, Found] = {}
@@ -79,12 +67,8 @@ class Replay:
         *,
         deadline: float = float("inf"),
         most_failures: int = 5,
-        at_least: int = 0,
     ) -> None:
-        """Look at these points. deadline: by the clock of time.monotonic, after which no point is begun beyond
-        `at_least` of them.
-        """
-        self._at_least = at_least
+        """Look at these points. deadline: by the clock of time.monotonic, after which no point is begun."""
         with contextlib.closing(self._machine):
             self._play(points, deadline, most_failures)
 
@@ -109,8 +93,7 @@ class Replay:
             self._look_at(point, deadline, most_failures)
 
     def _look_at(self, point: int, deadline: float, most_failures: int) -> bool:
-        is_late = time.monotonic() > deadline and self.totals["points"] >= self._at_least
-        if is_late or len(self.failures) >= most_failures:
+        if time.monotonic() > deadline or len(self.failures) >= most_failures:
             return False
         self.totals["points"] += 1
         source = random.Random(f"{self._seed} {point}")

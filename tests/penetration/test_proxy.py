@@ -86,7 +86,7 @@ def test_a_second_header_does_not_replace_the_first(proxied: Site) -> None:
 
 def test_a_header_within_tls_is_none(proxied: Site, authority: Authority) -> None:
     port = tls_port(proxied.process.ready_line)
-    raw = socket.create_connection(("127.0.0.1", port), timeout=8)
+    raw = socket.create_connection(("127.0.0.1", port), timeout=30)
     raw.sendall(line("203.0.113.5"))
     client = proxied.on(StreamTransport(authority.trusting().wrap_socket(raw, server_hostname="localhost")))
     client.send_bytes(line("127.0.0.1"))

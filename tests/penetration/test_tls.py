@@ -135,7 +135,7 @@ def test_a_server_name_that_is_none_is_told_in_one_line(
     with pytest.raises(ssl.SSLWantReadError):
         asking.do_handshake()
     port = tls_port(site.process.ready_line)
-    client = site.on(StreamTransport(socket.create_connection(("127.0.0.1", port), timeout=8)))
+    client = site.on(StreamTransport(socket.create_connection(("127.0.0.1", port), timeout=30)))
     before = len(site.process.stderr())
     assert len(name) == len(b"abcd.example")
     client.send_bytes(outgoing.read().replace(b"abcd.example", name))
@@ -148,7 +148,7 @@ def test_a_server_name_that_is_none_is_told_in_one_line(
 def test_nothing_in_the_clear_is_taken_where_tls_is_due(site: Site) -> None:
     for start in (b"AMQP\0\0\x09\x01", b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n", b"\0" * 64):
         port = tls_port(site.process.ready_line)
-        client = site.on(StreamTransport(socket.create_connection(("127.0.0.1", port), timeout=8)))
+        client = site.on(StreamTransport(socket.create_connection(("127.0.0.1", port), timeout=30)))
         client.send_bytes(start)
         assert b"AMQP" not in client.receive_octets(200)
         ends_silently(client)
@@ -156,7 +156,7 @@ def test_nothing_in_the_clear_is_taken_where_tls_is_due(site: Site) -> None:
 
 def test_tls_is_not_taken_for_amqp_where_it_is_not_due(site: Site, authority: Authority) -> None:
     with (
-        socket.create_connection(("127.0.0.1", site.process.port), timeout=5) as raw,
+        socket.create_connection(("127.0.0.1", site.process.port), timeout=30) as raw,
         pytest.raises(CLOSED),
     ):
         authority.trusting().wrap_socket(raw, server_hostname="localhost")

@@ -42,7 +42,7 @@ def perform(prepare: Prepare | None = None, **flags: Any) -> Outcome:
             lines: list[str] = []
             complaints: list[str] = []
             settings = settings_for(broker, **flags)
-            run = await asyncio.wait_for(execute(settings, lines.append, complaints.append), 20)
+            run = await asyncio.wait_for(execute(settings, lines.append, complaints.append), 40)
             return Outcome(run, broker, lines, complaints)
 
     return in_loop(main())
@@ -270,7 +270,7 @@ def test_an_interrupt_ends_a_run_with_a_summary() -> None:
                 return False
 
             on("Basic.Ack", answer)(broker)
-            await asyncio.wait_for(run.execute(), 20)
+            await asyncio.wait_for(run.execute(), 40)
             return run, broker
 
     run, broker = in_loop(main())
@@ -449,7 +449,7 @@ def test_a_silent_broker_is_noticed_by_its_missing_heartbeats() -> None:
             connection.on_failure = failed.set_result
             agreed = connection.heartbeat
             moments[0] = 2_000_000_001
-            text = await asyncio.wait_for(failed, 10)
+            text = await asyncio.wait_for(failed, 30)
             await connection.close(1)
             return text, agreed
 

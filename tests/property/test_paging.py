@@ -7,7 +7,6 @@ own seed; a story that fails tells its last steps.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -23,8 +22,9 @@ from amqp_broker.broker.queue import Queue
 from amqp_broker.content.table import table_of
 from tests.broker.house import House, made, recount
 from tests.broker.ledger_store import LedgerStore
+from tests.examples import seeds
 
-STORIES = int(os.environ.get("AMQP_TEST_EXAMPLES", "16"))
+STORIES = 16
 STEPS = 250
 DEAD = {"dead_letter_exchange": "", "dead_letter_routing_key": "dead"}
 QUEUES: dict[str, dict[str, object]] = {
@@ -292,7 +292,7 @@ def view(entry: QueueEntry) -> object:
     return b"".join(message.pieces()), message.header.payload, entry.deliveries, entry.expiry
 
 
-@pytest.mark.parametrize("seed", range(STORIES))
+@pytest.mark.parametrize("seed", seeds(STORIES))
 def test_a_broker_that_pages_out_does_what_one_that_does_not_does(seed: int) -> None:
     story = Story(seed)
     story.tell(STEPS)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.examples import examples
 from tests.property.feature_model import NEVER, Model, Rules
 from tests.session.world import World
 
@@ -43,12 +44,14 @@ class QueueFeatures(RuleBasedStateMachine):
     sealed: the model as it was when each batch that is on its way was sealed; durable: when the last that arrived was.
     """
 
+    portion = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.model = Model(RULES, 1000)
         self.sealed: list[Model] = []
         self.durable = self.model
-        self.world = World()
+        self.world = World(portion=self.portion)
         self.bodies = 0
 
     @initialize()
@@ -261,7 +264,7 @@ class QueueFeatures(RuleBasedStateMachine):
         survives = [self.durable, *self.sealed[:written]][-1]
         self.model = survives.after_crash(self.model.now + down)
         self.sealed = []
-        self.world = World(self.world.store.survivor(written))
+        self.world = World(self.world.store.survivor(written), portion=self.portion)
         self.connect()
         self.peer.send(PUBLISH, "confirm.select").take()
         # The deaths of the first turn are durable before anything else happens, so that what they left is known.
@@ -306,7 +309,23 @@ class QueueFeatures(RuleBasedStateMachine):
 
 TestQueueFeatures = QueueFeatures.TestCase
 TestQueueFeatures.settings = settings(
-    max_examples=int(os.environ.get("AMQP_TEST_EXAMPLES", "150")),
+    max_examples=examples(100),
+    stateful_step_count=int(os.environ.get("AMQP_TEST_STEPS", "40")),
+    deadline=None,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+class QueueFeaturesInPortions(QueueFeatures):
+    """The same where whatever concerns more than one delivery takes several turns."""
+
+    portion = 1
+
+
+TestQueueFeaturesInPortions = QueueFeaturesInPortions.TestCase
+TestQueueFeaturesInPortions.settings = settings(
+    max_examples=examples(30),
     stateful_step_count=int(os.environ.get("AMQP_TEST_STEPS", "40")),
     deadline=None,
     report_multiple_bugs=False,

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.examples import examples
 from tests.property.model import NEVER, Entry, Held, ModelChannel, ModelConsumer, ModelQueue
 from tests.session.world import Peer, Received, World, method
 
@@ -41,9 +42,11 @@ class Client:
 class Sessions(RuleBasedStateMachine):
     """promised: bodies by queue name whose confirm or commit-ok came and that nobody has removed."""
 
+    portion = 0
+
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(portion=self.portion)
         self.clients: list[Client] = []
         self.queues: dict[str, ModelQueue] = {}
         self.deleted: list[ModelQueue] = []
@@ -589,7 +592,7 @@ class Sessions(RuleBasedStateMachine):
         for name, bodies in promised.items():
             assert bodies <= {entry.body for entry in self.queues[name].ready}, "a promise was not kept"
         self.clients, self.deleted = [], []
-        self.world = World(store.survivor(written))
+        self.world = World(store.survivor(written), portion=self.portion)
         self.set_up()
         self.connect_all()
 
@@ -657,7 +660,23 @@ class Sessions(RuleBasedStateMachine):
 
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(
-    max_examples=int(os.environ.get("AMQP_TEST_EXAMPLES", "250")),
+    max_examples=examples(150),
+    stateful_step_count=int(os.environ.get("AMQP_TEST_STEPS", "50")),
+    deadline=None,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+class SessionsInPortions(Sessions):
+    """The same where whatever concerns more than one delivery takes several turns."""
+
+    portion = 1
+
+
+TestSessionsInPortions = SessionsInPortions.TestCase
+TestSessionsInPortions.settings = settings(
+    max_examples=examples(50),
     stateful_step_count=int(os.environ.get("AMQP_TEST_STEPS", "50")),
     deadline=None,
     report_multiple_bugs=False,

@@ -13,7 +13,7 @@ from typing import Final
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-WAIT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = 30.0
 PERSISTENT: Final = pika.BasicProperties(delivery_mode=2)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 START_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 20.0
+STOP_SECONDS: Final = 40.0
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 READY: Final = re.compile(
     r"^amqp-broker (?P<version>\S+) \((?P<build>compiled|pure Python)\) "

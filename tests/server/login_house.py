@@ -19,7 +19,7 @@ from amqp_broker.store.errors import StoreError
 from tests.server.moved_clock import MovedClock
 from tests.session.world import PROTOCOL_HEADER, Peer, World
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 CAPABLE = {"capabilities": {"authentication_failure_close": True}}
 
 

@@ -34,7 +34,7 @@ class RawChannel:
     """One connection as guest with channel 1 open in confirm mode. Use it in a `with` block."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self._received = b""
         self._socket.sendall(b"AMQP\x00\x00\x09\x01")
         self.expect(10, 10)

@@ -23,7 +23,7 @@ from pika.exceptions import AMQPConnectionError
 from tests.server.broker_process import BrokerProcess
 
 SERVER_NAME: Final = "localhost"
-DEADLINE: Final = 10.0
+DEADLINE: Final = 30.0
 # What clients make of a connection that ends in the TLS handshake.
 CLOSED: Final = (ConnectionError, ssl.SSLError)
 REFUSED: Final = (AMQPConnectionError, *CLOSED)

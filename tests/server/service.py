@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,10 +32,37 @@ class Service(ThreadingHTTPServer):
 
     seconds = staticmethod(time.monotonic)
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
     def options(self, **changes: Any) -> Http:
-        url = f"http://127.0.0.1:{self.server_port}"
+        url = self.url
         paths = {f"{name}_path": f"{url}/{name}" for name in ("user", "vhost", "resource", "topic")}
         return Http(**(paths | changes))
+
+
+class SecureService(Service):
+    """The same by TLS. context: for connections that begin now. names: the server names that it was asked for."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self.context = context
+        self.names: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.server_port}"
+
+    def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+        raw, address = super().get_request()
+        assert isinstance(raw, socket.socket)
+        self.context.sni_callback = lambda _connection, name, _context: self.names.append(name)
+        # The handshake is for the connection's own thread.
+        return self.context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False), address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A broker that does not trust it hangs up."""
 
 
 class Handler(BaseHTTPRequestHandler):

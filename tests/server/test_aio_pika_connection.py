@@ -53,9 +53,10 @@ async def test_a_secret_can_be_updated_on_an_open_connection(aio_connection: Abs
 
 
 async def test_an_idle_connection_with_a_short_heartbeat_lives(broker: RunningBroker) -> None:
+    """For longer than two intervals, after which a client that says nothing is cut off."""
     async with await aio_pika.connect(f"{broker.url}?heartbeat=1") as connection:
         closed = asyncio.ensure_future(connection.closed())
-        done, _ = await asyncio.wait([closed], timeout=3.5)
+        done, _ = await asyncio.wait([closed], timeout=2.6)
         assert not done
         channel = await connection.channel()
         await channel.declare_queue(exclusive=True)

@@ -16,7 +16,7 @@ from tests.server.test_aio_pika_topology import drain
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Inbox:

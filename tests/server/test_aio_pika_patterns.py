@@ -14,7 +14,7 @@ from tests.server.target import Names
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 async def test_rpc_calls_answer_with_results_and_exceptions(

@@ -71,7 +71,7 @@ async def test_return_callbacks_see_the_message(aio_channel: AbstractChannel) ->
     returned: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
     aio_channel.return_callbacks.add(lambda _channel, message: returned.put_nowait(message))
     await aio_channel.default_exchange.publish(Message(b"lost", headers={"n": 1}), "no-such-queue")
-    message = await asyncio.wait_for(returned.get(), 5)
+    message = await asyncio.wait_for(returned.get(), 30)
     assert (message.body, message.headers, message.routing_key) == (b"lost", {"n": 1}, "no-such-queue")
 
 

@@ -13,7 +13,7 @@ from aio_pika.exceptions import DeliveryError
 from tests.server.target import Names
 
 pytestmark = pytest.mark.anyio
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 
 
 async def next_of(queue: AbstractQueue) -> AbstractIncomingMessage:

@@ -214,11 +214,54 @@ def test_an_alarm_holds_back_who_publishes_and_nobody_else(
     for body in ("1", "2", "3"):
         channel.publish(body, routing_key=queue)
     assert line.unread
-    assert other.drain(queue) == ["1"]
+    assert other.drain(queue) == []
     service.clear_alarm()
     channel.client.expect("connection.blocked", reason="low on disk")
     channel.client.expect("connection.unblocked")
-    assert other.drain(queue) == ["2", "3"]
+    assert other.drain(queue) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("size", [0, 10, MIB])
+def test_an_alarm_holds_back_the_first_message_of_all_also_of_who_published_before(
+    service: Service, line: Line, channel: Channel, other: Channel, size: int
+) -> None:
+    queue = other.declare("q")
+    channel.call("confirm.select")
+    for _ in range(3):
+        channel.publish(bytes(size), routing_key=queue)
+    assert channel.outcomes(3) == ["ack"] * 3
+    newcomer = service.dial()
+    fresh = newcomer.open().channel()
+    for again in range(2):
+        service.raise_alarm()
+        channel.publish(bytes(size), routing_key=queue)
+        fresh.publish(bytes(size), routing_key=queue)
+        assert other.counts(queue) == (3 + 2 * again, 0)
+        assert line.connection.paused
+        assert newcomer.connection.paused
+        service.clear_alarm()
+        for each in (line, newcomer):
+            each.send(b"")
+        assert other.counts(queue) == (5 + 2 * again, 0)
+        for client in (channel.client, fresh.client):
+            client.expect("connection.blocked")
+            client.expect("connection.unblocked")
+        assert channel.outcomes(1, 4 + again) == ["ack"]
+
+
+def test_what_is_no_publish_is_done_before_it_during_an_alarm(
+    service: Service, channel: Channel, other: Channel
+) -> None:
+    queue = other.declare("q")
+    service.raise_alarm()
+    assert channel.declare("another") == "another"
+    channel.publish("m", routing_key=queue)
+    channel.send("queue.declare", queue="later")
+    assert "later" not in service.broker.vhosts["/"].queues
+    service.clear_alarm()
+    channel.client.expect("connection.blocked")
+    channel.client.expect("connection.unblocked")
+    channel.expect("queue.declare-ok")
 
 
 def test_the_end_of_an_alarm_is_no_reason_to_read_from_who_does_not_read(

@@ -11,6 +11,7 @@ import pytest
 from amqp_broker.broker.timetable import Clock
 from amqp_broker.server.broker_time import SLEW, BrokerTime
 from amqp_broker.server.clock import NANOSECONDS, SystemClock
+from tests.examples import seeds
 from tests.server.moved_clock import DAY, HOUR, MINUTE, SECOND, START, MovedClock
 
 START_MILLISECONDS = START // 1_000_000
@@ -117,7 +118,7 @@ def test_what_it_does_not_follow_at_all_is_less_than_a_millisecond(course: Cours
     assert course.run(HOUR) == HOUR
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_it_never_goes_back_and_never_runs_away(course: Course, seed: int) -> None:
     chance = random.Random(seed)
     before = course.now()

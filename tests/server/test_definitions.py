@@ -16,7 +16,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.server.broker_process import BrokerProcess
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 EXPORT = Path(__file__).parents[1] / "definitions" / "exports" / "rabbitmq-3.10.8-http.json"
 
 BASE: dict[str, Any] = {

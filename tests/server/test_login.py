@@ -204,6 +204,16 @@ async def test_a_password_that_is_changed_meanwhile_is_not_replaced(house: House
     assert user.password.is_of(b"looking glass")
 
 
+async def test_what_it_was_changed_to_is_replaced_as_soon_as_it_is_used(house: House) -> None:
+    user = house.add("alice", hash_password("wonderland"))
+    house.ask("alice", "wonderland")
+    house.add("alice", hash_password("looking glass"))
+    house.ask("alice", "looking glass")
+    await house.settled()
+    assert user.password.is_current
+    assert user.password.is_of(b"looking glass")
+
+
 async def test_the_digest_it_replaced_does_not_come_back(house: House) -> None:
     digest = hash_password("wonderland")
     user = house.add("alice", digest)

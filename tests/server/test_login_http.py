@@ -181,6 +181,16 @@ async def test_the_service_is_asked_about_the_vhost(service: Service) -> None:
     assert len(service.asked) == 2
 
 
+async def test_a_new_secret_is_taken_and_the_service_not_asked(service: Service) -> None:
+    """RabbitMQ asks it neither, whatever the cache: its HTTP backend has nothing that could expire."""
+    peer = await opened(house_asking(service, cache=0.0, timeout=60))
+    service.answers["/user"] = (200, "deny")
+    asked = list(service.asked)
+    peer.say(method(0, "connection.update-secret", new_secret=b"other", reason="it is time"))
+    assert peer.names() == ["connection.open-ok", "connection.update-secret-ok"]
+    assert (peer.connection.question, service.asked) == (None, asked)
+
+
 async def test_a_vhost_that_the_service_denies_stays_closed(service: Service) -> None:
     service.answers["/vhost"] = (200, "deny")
     peer = await opened(house_asking(service))

@@ -20,7 +20,7 @@ from tests.conversations import codec
 from tests.conversations.codec import METHOD, Frame
 from tests.server.broker_process import BrokerProcess, installed_command
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 def user(name: str, password: PasswordHash) -> dict[str, Any]:
@@ -121,26 +121,27 @@ def stranger(port: int, name: str, password: str) -> socket.socket:
 
 def test_others_work_while_many_log_in(own_broker: BrokerProcess) -> None:
     own_broker.start()
+    many, answered_meanwhile = 60, 0
     with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", own_broker.port)) as connection:
         channel = connection.channel()
-        strangers = [stranger(own_broker.port, f"user {n}", "guess") for n in range(100)]
-        waits = []
-        while True:
-            began = time.monotonic()
+        strangers = [stranger(own_broker.port, f"user {n}", "guess") for n in range(many)]
+        deadline = time.monotonic() + PATIENCE
+        while refused(own_broker) < many:
+            assert time.monotonic() < deadline, own_broker.stderr()
             channel.queue_declare("", exclusive=True, auto_delete=True)
-            waits.append(time.monotonic() - began)
-            if (
-                own_broker.stderr().count("invalid credentials") + own_broker.stderr().count("too many")
-                >= 100
-            ):
-                break
-            assert sum(waits) < PATIENCE
+            answered_meanwhile += refused(own_broker) < many
         for each in strangers:
             each.close()
-    # In line with the hashes, each round trip would take as long as all that are in the line.
-    assert sorted(waits)[len(waits) // 2] < 0.05
+    # In line with the hashes, the first would be answered after all of them.
+    assert answered_meanwhile > 10
     assert own_broker.stop() == 0
     assert "Traceback" not in own_broker.stderr()
+
+
+def refused(broker: BrokerProcess) -> int:
+    """How many strangers have been told so."""
+    log = broker.stderr()
+    return log.count("invalid credentials") + log.count("too many")
 
 
 def test_a_start_does_not_import_what_only_a_login_needs() -> None:

@@ -14,7 +14,7 @@ import pika
 import pytest
 from pika import exceptions
 
-from tests.server.blocking import Inbox, wait_until
+from tests.server.blocking import WAIT_SECONDS, Inbox, wait_until
 from tests.server.target import Names, RunningBroker
 
 
@@ -225,7 +225,7 @@ def test_a_killed_client_frees_its_exclusive_queue(broker: RunningBroker, names:
     client.kill()
     client.wait()
     client.stdout.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + WAIT_SECONDS
     while not can_be_declared(broker, queue):
         assert time.monotonic() < deadline, "the queue of a killed client stays locked"
 

@@ -105,8 +105,8 @@ def test_what_waits_survives_a_restart_and_comes_once_and_in_time(
     channel.queue_bind("inbox", "later", "k")
     channel.confirm_delivery()
     due = {
-        b"third": publish(channel, "later", "k", b"third", x_deliver_at=milliseconds() + 3000),
-        b"second": publish(channel, "later", "k", b"second", x_delay=2500),
+        b"third": publish(channel, "later", "k", b"third", x_deliver_at=milliseconds() + 1500),
+        b"second": publish(channel, "later", "k", b"second", x_delay=1200),
         b"first": publish(channel, "later", "k", b"first", x_delay=300),
     }
     connection.close()

@@ -20,7 +20,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.server.broker_process import BrokerProcess
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 Row = dict[str, Any]
 
 FULL: Row = {"configure": ".*", "write": ".*", "read": ".*"}

@@ -13,7 +13,7 @@ from pika.adapters.select_connection import IOLoop, SelectConnection
 from tests.server.target import Names, RunningBroker
 
 MESSAGES = 20
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Conversation:

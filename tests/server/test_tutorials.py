@@ -19,7 +19,7 @@ from tests.server.target import RunningBroker
 TUTORIALS: Final = Path(__file__).parents[2] / "interop" / "tutorials"
 QUEUES: Final = ("hello", "task_queue", "rpc_queue")
 EXCHANGES: Final = ("logs", "direct_logs", "topic_logs")
-PATIENCE: Final = 15.0
+PATIENCE: Final = 30.0
 
 
 class Program:

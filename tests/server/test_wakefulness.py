@@ -3,47 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 
 from amqp_broker.server.clock import SystemClock
 from amqp_broker.server.wakefulness import Wakefulness
 
+TICK = 0.001
 
-def polls(busy_wait: float, turns: int = 1) -> tuple[int, float]:
-    """How often a loop with nothing else to do polls, and how long."""
 
-    async def run() -> tuple[int, float]:
-        loop = asyncio.get_running_loop()
-        counted: list[float] = []
-        ordinary = loop.call_soon
+class Ticking(SystemClock):
+    """A clock that goes on by a tick whenever it is looked at; `looks` says how often it was."""
 
-        def counting(callback: object, *args: object, **kwargs: object) -> asyncio.Handle:
-            if getattr(callback, "__self__", None) is wakefulness:
-                counted.append(monotonic())
-            return ordinary(callback, *args, **kwargs)  # type: ignore[arg-type]
+    def __init__(self) -> None:
+        self.looks = 0
 
-        loop.call_soon = counting  # type: ignore[method-assign,assignment]
-        wakefulness = Wakefulness(busy_wait, SystemClock())
-        started = monotonic()
+    def monotonic(self) -> float:
+        self.looks += 1
+        return self.looks * TICK
+
+
+def polls(busy_wait: float, turns: int = 1) -> int:
+    """How often a loop that goes round many times more polls, after turns at the same moment."""
+
+    async def run() -> int:
+        clock = Ticking()
+        wakefulness = Wakefulness(busy_wait, clock)
         for _ in range(turns):
-            wakefulness.turn_run(started)
-        await asyncio.sleep(busy_wait * 3 + 0.02)
-        return len(counted), counted[-1] - started if counted else 0.0
+            wakefulness.turn_run(0.0)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        return clock.looks
 
     return asyncio.run(run())
 
 
 def test_after_a_turn_the_loop_polls_for_as_long_as_configured_and_then_sleeps() -> None:
-    count, lasted = polls(0.02)
-    assert count > 10
-    # It takes longer where others have the processor, but not for as long as the loop goes on.
-    assert lasted < 0.04
+    assert polls(20 * TICK) == 20
+    assert polls(40 * TICK) == 40
 
 
 def test_several_turns_poll_once_and_not_once_each() -> None:
-    count, _ = polls(0.0001, turns=50)
-    assert count < 50
+    assert polls(20 * TICK, turns=50) == 20
+
+
+def test_a_later_turn_keeps_it_awake_for_longer() -> None:
+    async def run() -> int:
+        clock = Ticking()
+        wakefulness = Wakefulness(20 * TICK, clock)
+        wakefulness.turn_run(0.0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        wakefulness.turn_run(10 * TICK)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        return clock.looks
+
+    assert asyncio.run(run()) == 30
 
 
 def test_nothing_polls_where_it_is_switched_off() -> None:
-    assert polls(0.0) == (0, 0.0)
+    assert polls(0.0) == 0

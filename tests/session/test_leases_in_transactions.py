@@ -7,12 +7,11 @@ for good. AMQP_TEST_EXAMPLES is how many stories are tried.
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.examples import examples
 from tests.session.world import Received, World, message
 
 LEASE = 1000
@@ -212,7 +211,7 @@ def drained(world: World) -> list[bytes]:
 
 TestLeasesInTransactions = LeasesInTransactions.TestCase
 TestLeasesInTransactions.settings = settings(
-    max_examples=int(os.environ.get("AMQP_TEST_EXAMPLES", "100")),
+    max_examples=examples(100),
     stateful_step_count=40,
     deadline=None,
     report_multiple_bugs=False,

@@ -42,9 +42,11 @@ class Received(NamedTuple):
 
 
 class World:
-    """now: seconds; it stands still unless a test moves it."""
+    """now: seconds; it stands still unless a test moves it. portion: how many deliveries are settled in a turn of which
+    that is enough; 0 for any number. patient: what is left to do then waits for the test, instead of the turn's end.
+    """
 
-    def __init__(self, store: LedgerStore | None = None) -> None:
+    def __init__(self, store: LedgerStore | None = None, *, portion: int = 0, patient: bool = False) -> None:
         self.store = store or LedgerStore()
         self.broker = Broker(self.store)
         self.recovered = self.broker.recover()
@@ -53,6 +55,10 @@ class World:
         self.broker.add_user(self.guest)
         self.broker.permit(self.guest, "/", Permission(".*", ".*", ".*"))
         self.settings = SessionSettings(table_of({"product": "RabbitMQ"}))
+        if portion:
+            self.settings.portion = portion
+            self.settings.clock = after_all_time
+        self.patient = patient
         self.turn = Turn()
         self.now = 1000.0
         self.peers: list[Peer] = []
@@ -73,6 +79,8 @@ class World:
     def end_turn(self) -> None:
         """Who is behind goes on, everybody's output goes out, and what its going out sets free."""
         while True:
+            if not self.patient:
+                self.broker.chores.finish()
             behind, self.turn.behind = self.turn.behind, []
             for connection in behind:
                 connection.receive(b"", self.now)
@@ -82,6 +90,14 @@ class World:
                     peer.take_output()
             if not (self.turn.dirty or self.turn.behind):
                 return
+
+    def go_on(self) -> bool:
+        """A turn for a portion of what is left to do; whether something still is."""
+        clock = self.broker.clock
+        clock.milliseconds = max(clock.milliseconds, 1)
+        self.broker.timetable.run_due()
+        self.end_turn()
+        return len(self.broker.chores) > 0
 
     def commit(self) -> None:
         """All that was changed so far is durable, and who waited for it speaks."""
@@ -104,6 +120,11 @@ class World:
             for peer in self.peers:
                 peer.connection.tick(self.now)
             self.end_turn()
+
+
+def after_all_time() -> float:
+    """The clock of a turn that is over when somebody looks at it."""
+    return float("inf")
 
 
 class Peer:

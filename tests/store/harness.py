@@ -155,7 +155,7 @@ class Subject:
     def until_followed(self) -> None:
         """Wait until LMDB has what was committed."""
         if self.directory is not None:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while self.log_number() < self._log_number + len(self._written):
                 assert time.monotonic() < deadline, "LMDB does not follow the log"
                 time.sleep(0.001)
@@ -169,7 +169,7 @@ class Subject:
     async def until_rows(self, count: int) -> None:
         """Wait until the writer has tidied up down to so many rows."""
         self.until_followed()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while self.rows() != count:
             assert time.monotonic() < deadline, f"{self.rows()} rows are left"
             await anyio.sleep(0.005)

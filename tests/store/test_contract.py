@@ -6,6 +6,7 @@ import pytest
 
 from amqp_broker.broker.message import NOT_STORED
 from amqp_broker.broker.ports import Definition
+from amqp_broker.store.journal import REMOVAL
 
 from .harness import ADDRESS, Subject, Waiter, header, message
 
@@ -268,3 +269,32 @@ async def test_pending_bytes_fall_back_to_nothing(any_store: Subject) -> None:
         await any_store.write(batch)
         store.committed(batch.number)
     assert store.pending_bytes == 0
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["of its own", "shared"])
+async def test_removals_out_of_order_count_until_they_are_committed(durable: Subject, shared: bool) -> None:
+    store = durable.store
+    entries = [durable.entry(seq, message(b"same")) for seq in range(1, 101)]
+    for entry in entries:
+        store.put(1, entry)
+        if shared:
+            store.put(2, durable.entry(entry.seq, entry.message))
+    await durable.commit()
+    assert store.pending_bytes == 0
+
+    for entry in entries[::2]:
+        store.delete(1, entry)
+    assert store.pending_bytes >= 49 * REMOVAL
+    await durable.commit()
+    assert store.pending_bytes == 0
+    assert durable.seqs(1) == [entry.seq for entry in entries[1::2]]
+
+
+async def test_removals_that_follow_each_other_count_as_one(durable: Subject) -> None:
+    entries = durable.put(1, *range(1, 101))
+    await durable.commit()
+    for entry in entries:
+        durable.store.delete(1, entry)
+    assert durable.store.pending_bytes == 0
+    await durable.commit()
+    assert durable.seqs(1) == []

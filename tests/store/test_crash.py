@@ -83,7 +83,7 @@ class Victim:
 
 def wait_for_state(pid: int, state: str) -> None:
     """Until a process sleeps ("S") or is stopped ("T")."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != state:
         assert time.monotonic() < deadline
         time.sleep(0.001)

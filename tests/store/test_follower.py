@@ -22,7 +22,7 @@ from amqp_broker.store.writer import Writer
 
 from .logged import LOG_SIZE, LoggedStore, dereferencing, encoded, putting, sharing
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 BODY = bytes(200)
 
 

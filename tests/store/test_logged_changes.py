@@ -18,6 +18,8 @@ from amqp_broker.store import writer as writer_module
 from amqp_broker.store.environment import PROCESS, environment_path, open_environment
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.writer import Writer
+from tests.examples import examples
+from tests.memory_disk import fast_place
 
 from .logged import LOG_SIZE, MAP_SIZE, LoggedStore, Sections, contents
 
@@ -37,7 +39,7 @@ class LoggedChanges(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         # So few that a range is seldom removed at once.
         self.patch.setattr(writer_module, "RANGE_STEP", 3)
-        self.path = tempfile.mkdtemp(prefix="logged-")
+        self.path = tempfile.mkdtemp(prefix="logged-", dir=fast_place())
         self.batch: Sections = []
         self.refused: list[Sections] = []
         self.next_seq = 1
@@ -217,7 +219,7 @@ class LoggedChanges(RuleBasedStateMachine):
 
 TestLoggedChanges = LoggedChanges.TestCase
 TestLoggedChanges.settings = settings(
-    max_examples=100,
+    max_examples=examples(60),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

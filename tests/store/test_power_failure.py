@@ -17,6 +17,7 @@ import pytest
 from amqp_broker.store import log as log_module
 from amqp_broker.store import records
 from amqp_broker.store.environment import data_file
+from tests.memory_disk import fast_directory
 
 from . import logged
 from .logged import LOG_SIZE, FailingWriter, LoggedStore, Sections, contents, putting
@@ -199,8 +200,13 @@ def test_the_recording_has_everything_in_it(disk: Disk) -> None:
     assert sum(effect[:2] == ("write", 0) for effect in disk.effects) >= 8
 
 
-def test_nothing_acknowledged_is_lost_at_any_point(disk: Disk, tmp_path: Path) -> None:
-    machine = Machine(tmp_path / "machine")
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with fast_directory() as path:
+        yield Machine(path)
+
+
+def test_nothing_acknowledged_is_lost_at_any_point(disk: Disk, machine: Machine) -> None:
     image = Image()
     later = [effect[1] for effect in disk.effects if effect[0] == "acknowledged"]
     for effect in disk.effects:

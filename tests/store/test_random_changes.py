@@ -21,6 +21,8 @@ from amqp_broker.store.logged import LoggedWriter
 from amqp_broker.store.memory import MemoryStore
 from amqp_broker.store.open import open_data_directory
 from amqp_broker.store.writer import Writer
+from tests.examples import examples
+from tests.memory_disk import fast_place
 
 from .harness import message
 
@@ -41,7 +43,7 @@ class Changes(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         # So few that a range is seldom removed at once.
         self.patch.setattr(writer_module, "RANGE_STEP", 3)
-        self.path = tempfile.mkdtemp(prefix="store-")
+        self.path = tempfile.mkdtemp(prefix="store-", dir=fast_place())
         self.held: dict[int, dict[int, QueueEntry]] = {queue_id: {} for queue_id in range(1, 5)}
         self.durable: dict[int, dict[int, bytes]] = {queue_id: {} for queue_id in range(1, 5)}
         self.sealed: list[tuple[Batch, dict[int, dict[int, bytes]]]] = []
@@ -190,7 +192,7 @@ class LoggedChanges(Changes):
 
 
 _SETTINGS = settings(
-    max_examples=70,
+    max_examples=examples(40),
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

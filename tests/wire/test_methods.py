@@ -14,6 +14,7 @@ from amqp_broker.content.table import plain_table, table_of
 from amqp_broker.errors import HardError
 from amqp_broker.wire.methods import decode_method, encode_method, method_frame
 from tests.conversations import codec
+from tests.examples import examples
 
 METHODS: Final[dict[str, type[Method]]] = {
     method.name: method for method in cast("dict[int, type[Method]]", commands.INDEX_MAPPING).values()
@@ -22,7 +23,7 @@ METHODS: Final[dict[str, type[Method]]] = {
 # pamqp warns of it whenever it makes one.
 pytestmark = pytest.mark.filterwarnings("ignore:This command is deprecated:DeprecationWarning")
 # Each method has few arguments, and there are many methods.
-FEW: Final = settings(max_examples=20)
+FEW: Final = settings(max_examples=examples(20))
 
 # pamqp accepts one value for these, as they are out of use.
 OUT_OF_USE: Final = {

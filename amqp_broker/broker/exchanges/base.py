@@ -10,7 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from amqp_broker.broker.arguments import EXCHANGE_ARGUMENTS
 from amqp_broker.broker.exchanges.gate import Gate
+from amqp_broker.broker.kept_arguments import looked_up, packed, whole
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field, write_table
 
@@ -27,7 +29,7 @@ BindingKey: TypeAlias = "tuple[bool, str, str, bytes]"
 class Binding:
     """From an exchange to a queue or an exchange. definition: its key in the store, b"" if not durable."""
 
-    __slots__ = ("arguments", "definition", "destination", "routing_key", "source")
+    __slots__ = ("_arguments", "_packed", "definition", "destination", "routing_key", "source")
 
     def __init__(
         self, source: Exchange, destination: Queue | Exchange, routing_key: str, arguments: dict[str, Field]
@@ -35,12 +37,19 @@ class Binding:
         self.source: Exchange = source
         self.destination: Queue | Exchange = destination
         self.routing_key: str = routing_key
-        self.arguments: dict[str, Field] = arguments
+        self._packed: bytes = packed(arguments)
+        self._arguments: dict[str, Field] = looked_up(arguments, self._packed, {})
         self.definition: bytes = b""
+
+    @property
+    def arguments(self) -> dict[str, Field]:
+        """Do not change the table."""
+        return whole(self._packed, self._arguments)
 
     def key(self) -> BindingKey:
         """What makes two bindings of one source the same: destination, routing key and arguments in any order."""
-        arguments = {name: self.arguments[name] for name in sorted(self.arguments)}
+        arguments = self.arguments
+        arguments = {name: arguments[name] for name in sorted(arguments)}
         is_exchange = isinstance(self.destination, Exchange)
         return (
             is_exchange,
@@ -65,7 +74,8 @@ NOTHING_REMEMBERED: Final[list[Remembered]] = []
 
 
 class Exchange(ABC):
-    """alternate: name of the exchange that takes what this one cannot route, or None.
+    """alternate: name of the exchange that takes what this one cannot route, or None. packed, arguments: see
+    `kept_arguments`.
 
     bindings: those it is the source of, by `Binding.key`; incoming: those it is the destination of.
     to_exchanges: how many of its bindings lead to an exchange.
@@ -95,6 +105,7 @@ class Exchange(ABC):
         "internal",
         "name",
         "notices",
+        "packed",
         "seen_id",
         "store",
         "to_exchanges",
@@ -108,7 +119,8 @@ class Exchange(ABC):
         self.durable: bool = False
         self.auto_delete: bool = False
         self.internal: bool = False
-        self.arguments: dict[str, Field] = arguments
+        self.packed: bytes = packed(arguments)
+        self.arguments: dict[str, Field] = looked_up(arguments, self.packed, EXCHANGE_ARGUMENTS)
         self.definition: bytes = b""
         self.alternate: str | None = None
         alternate = arguments.get("alternate-exchange")
