@@ -33,7 +33,7 @@ _NUMBERS: Final = 1 << NUMBER_BITS
 RELEASED: Final = 1000
 # How many in one batch of the store, and after how many milliseconds to look whether the next has begun: what is
 # released must not pile up before a disk that is slower.
-IN_A_BATCH: Final = 32768
+IN_A_BATCH: Final = 8192
 PAUSE: Final = 5
 # So many that are due may be in memory for the sake of their order.
 MANY: Final = 16384
