@@ -73,6 +73,9 @@ def deduplicate(queue: Queue, terms: Deduplication | None) -> None:
     if queue.host is not None:
         now = queue.clock.milliseconds
         queue.seen.take_in([entry.message.header for entry in out], now, queue.is_quorum)
+        for comeback in queue.comebacks:
+            for lane in comeback.lanes:
+                queue.seen.take_in(lane.away_headers(queue), now, queue.is_quorum)
         queue.seen.take_in(queue.headers(), now, queue.is_quorum)
 
 

@@ -42,6 +42,7 @@ class Lane:
     __slots__ = (
         "_bound",
         "_first",
+        "_latest",
         "_numbers",
         "away",
         "away_count",
@@ -63,6 +64,8 @@ class Lane:
         self._numbers: int = 0
         # Found to have what is next, as long as that is below the bound.
         self._first: Lane | None = None
+        # Of `returned`, the one that was put there last a few at a time.
+        self._latest: Lane | None = None
         self._bound: int = 0
 
     def append(self, entry: QueueEntry) -> None:
@@ -85,9 +88,7 @@ class Lane:
             return
         if ready and ready[0].seq < last:
             if bisect_left(ready, last, key=_seq) > FEW_BEFORE + BEFORE_EACH * len(entries):
-                lane = Lane()
-                lane.ready.extend(entries)
-                self.add_returned(lane)
+                self._put_aside(entries)
                 return
             entries = list(entries)
             while ready and ready[0].seq < last:
@@ -97,6 +98,20 @@ class Lane:
             ready.appendleft(entry)
 
     # -- what came back as lanes of its own
+
+    def _put_aside(self, entries: list[QueueEntry]) -> None:
+        """Entries come back and are not put between those that are ready: behind what came back so before, if they
+        follow it, as many that return a few at a time do.
+        """
+        latest = self._latest
+        if latest is None or not len(latest) or latest.last_seq() > entries[0].seq:
+            latest = self._latest = Lane()
+        for entry in entries:
+            latest.append(entry)
+        if len(latest) == len(entries):
+            self.add_returned(latest)
+        else:
+            self.returned_count += len(entries)
 
     def add_returned(self, lane: Lane) -> None:
         """Entries come back, in seq order and as many as there may be, each of which takes its turn by its seq."""
@@ -111,6 +126,12 @@ class Lane:
         if self.ready:
             return self.ready[0].seq
         return self.away[0].first_seq if self.away else NOWHERE
+
+    def last_seq(self) -> int:
+        """Of the lane's own; only if it has any."""
+        if self.away:
+            return self.tail[len(self.tail) - 1].seq if self.tail else self.away[len(self.away) - 1].last_seq
+        return self.ready[len(self.ready) - 1].seq
 
     def find_first(self, queue: Backlog) -> bool:
         """Something is in `returned`: have what is next of all in memory; whether there is anything."""

@@ -92,10 +92,18 @@ class Timetable:
         due: list[int] = []
         while self._entries and self._entries[0][0] <= now:
             due.append(heappop(self._entries)[1])
-        for number in due:
-            # Whoever asked for an earlier time since, or is not to be woken any more, is not there.
-            target = self._targets.pop(number, None)
-            if target is not None:
-                target.wake_at = 0
-                target.time_is_up(now)
-        self.next_due = self._entries[0][0] if self._entries else 0
+        called = 0
+        try:
+            for number in due:
+                called += 1
+                # Whoever asked for an earlier time since, or is not to be woken any more, is not there.
+                target = self._targets.pop(number, None)
+                if target is not None:
+                    target.wake_at = 0
+                    target.time_is_up(now)
+        finally:
+            # If one fails, the others' times have come all the same.
+            for number in due[called:]:
+                if number in self._targets:
+                    heappush(self._entries, (self._targets[number].wake_at, number))
+            self.next_due = self._entries[0][0] if self._entries else 0

@@ -363,3 +363,6 @@ class Server:
             self.broker.chores.finish()
         except StoreError as error:
             self._commits.give_up(error)
+        except Exception:
+            # What was confirmed is to be committed all the same.
+            _log.exception("internal error while deliveries went back to their queues")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from amqp_broker.broker.timetable import Timetable
 from amqp_broker.server.broker_time import BrokerTime
 from amqp_broker.server.clock import Cancellable, ServerClock
+from amqp_broker.store.errors import StoreError
 
 
 class Timer:
@@ -54,5 +55,12 @@ class Timer:
         self._set_for = 0
         self._soon = False
         self.begin_turn()
-        self._timetable.run_due()
+        try:
+            self._timetable.run_due()
+        except StoreError:
+            # Nothing of this turn may leave the broker.
+            raise
+        except BaseException:
+            self._finish_turn()
+            raise
         self._finish_turn()

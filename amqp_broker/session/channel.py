@@ -408,8 +408,10 @@ class Channel(CommitWaiter):
         entries = list(self.unacked.values())
         entries.extend([settlement.entry for settlement in self.take_settled()])
         self.unacked.clear()
-        delivery.requeue(entries)
-        self.gone(consumers)
+        try:
+            delivery.requeue(entries)
+        finally:
+            self.gone(consumers)
 
     def outstanding_count(self) -> int:
         """Of deliveries, also those that a transaction has settled."""

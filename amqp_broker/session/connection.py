@@ -249,7 +249,7 @@ class Connection(FrameHandler):
             self.send(HEARTBEAT)
 
     def _check_acknowledged(self, now: float) -> None:
-        for channel in list(self.channels.values()):
+        for channel in [channel for channel in self.channels.values() if channel.open]:
             try:
                 channel.check_acknowledged(now)
             except AmqpError as error:
@@ -476,14 +476,16 @@ class Connection(FrameHandler):
         # All consumers stop before anything is requeued: what one channel held is not for the others.
         closing = [channel for channel in self.channels.values() if channel.open]
         stopped = [channel.stop_consumers() for channel in closing]
-        end_channels(self.settling, closing, stopped)
-        self.channels.clear()
-        if self.vhost is not None:
-            self.vhost.delete_exclusive(self)
-            self.vhost = None
-        if self.presence is not None:
-            self.presence.leave()
-            self.presence = None
+        try:
+            end_channels(self.settling, closing, stopped)
+        finally:
+            self.channels.clear()
+            if self.vhost is not None:
+                self.vhost.delete_exclusive(self)
+                self.vhost = None
+            if self.presence is not None:
+                self.presence.leave()
+                self.presence = None
 
     def _check_running(self, payload: bytes) -> None:
         if self.phase != RUNNING and self.phase != CLOSING:

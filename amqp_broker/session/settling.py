@@ -64,7 +64,7 @@ class Settling(Chore):
         if not self.tasks:
             # It is as much as many frames.
             reader.steps = 0
-            if connection.settings.clock() < reader.until and self._work(task, reader.until):
+            if connection.settings.clock() < reader.until and self._begin(task, reader.until):
                 return
             connection.broker.chores.add(self)
         self.tasks.append(task)
@@ -95,6 +95,13 @@ class Settling(Chore):
         if self.holds:
             self.holds = False
             self.connection.reader.hold(0)
+
+    def _begin(self, task: Task, until: float) -> bool:
+        try:
+            return self._work(task, until)
+        except Exception:
+            task.give_up()
+            raise
 
     def _work(self, task: Task, until: float) -> bool:
         """Whether it is done, and not only time up."""
@@ -330,8 +337,15 @@ def end_channels(settling: Settling, channels: list[Channel], consumers: list[li
     reader = settling.connection.reader
     # The connection may have ended in a turn of nobody's.
     reader.until = max(reader.until, settings.clock() + settings.turn_time)
+    failed: Exception | None = None
     for channel, stopped in zip(channels, consumers, strict=True):
-        if many:
-            settling.begin(Ending(channel, stopped))
-        else:
-            channel.give_back(stopped)
+        try:
+            if many:
+                settling.begin(Ending(channel, stopped))
+            else:
+                channel.give_back(stopped)
+        except Exception as error:
+            # The other channels' deliveries go back all the same.
+            failed = error
+    if failed is not None:
+        raise failed

@@ -8,12 +8,15 @@ import pytest
 
 from amqp_broker.broker.chores import Chore, Chores
 from amqp_broker.broker.comeback import Comeback
+from amqp_broker.broker.memory import Memory
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.mortal import MOST_DELIVERED
+from amqp_broker.broker.policy import new_policy
 from amqp_broker.broker.queue import Queue
 from amqp_broker.broker.runs import RUN_LENGTH
 from amqp_broker.broker.timetable import Clock, Timetable
-from tests.broker.house import House, made
+from amqp_broker.content.table import table_of
+from tests.broker.house import House, headers_of, made
 from tests.broker.taker import Taker
 
 KINDS: dict[str, dict[str, object]] = {
@@ -308,3 +311,51 @@ def test_chores_can_be_finished_at_once() -> None:
     chores.finish()
     timetable.run_due()
     assert (log, len(chores)) == (["a"] * 3, 0)
+
+
+def test_what_returns_a_few_at_a_time_takes_little_more_than_what_returns_at_once(house: House) -> None:
+    queue = filled(house, 2000)
+    entries = taken(queue, 2000)
+    for at in range(0, 2000, 2):
+        queue.requeue(entries[at : at + 2])
+    assert len(queue.lane.returned) <= 1
+    assert queue.ready_count() == 2000
+    assert bodies(queue) == list(range(2000))
+
+
+def test_what_returns_a_few_at_a_time_in_any_order_takes_its_turns(house: House) -> None:
+    queue = filled(house, 600)
+    entries = taken(queue, 600)
+    pairs = [entries[at : at + 2] for at in range(0, 600, 2)]
+    random.Random(3).shuffle(pairs)
+    for number, pair in enumerate(pairs):
+        queue.requeue(pair)
+        if number == 200:
+            house.store.commit()
+            queue.page_out(0, whole_runs=False)
+    assert bodies(queue) == list(range(600))
+
+
+def test_values_of_what_is_away_and_on_its_way_back_are_known_to_deduplication(house: House) -> None:
+    queue = house.durable()
+    messages = [
+        made(b"%d" % number, persistent=True, headers={"x-deduplication-header": f"v{number}"})
+        for number in range(4 * RUN_LENGTH)
+    ]
+    for message in messages:
+        queue.publish(message)
+    entries = taken(queue, len(messages))
+    for entry in entries:
+        house.vhost.unsettled.setdefault(queue, {})[entry.seq] = entry
+    house.store.commit()
+    Memory(house.broker, 1).relieve()
+    assert queue.absent is not None
+    house.vhost.unsettled.clear()
+    comeback = Comeback(queue)
+    comeback.add(entries)
+    assert sum(lane.count_away() for lane in comeback.lanes) > 0
+    house.vhost.set_policy(new_policy("p", "", table_of({"x-message-deduplication": True})))
+    for message in messages:
+        queue.publish(made(b"again", persistent=True, headers=headers_of(message)))
+    comeback.finish()
+    assert queue.ready_count() == len(messages)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from amqp_broker.broker.message import Message
 from amqp_broker.broker.timetable import Clock, Timed, Timetable
 from tests.broker.house import House, made
@@ -168,3 +170,24 @@ def test_messages_that_expire_one_by_one_need_one_entry_at_a_time() -> None:
         house.pass_time(0 if left == 99 else 10)
         assert queue.ready_count() == left
         assert len(house.timetable) <= 1
+
+
+class Failing(Timed):
+    def time_is_up(self, now: int) -> None:
+        raise LookupError(now)
+
+
+def test_a_target_that_fails_takes_nobody_elses_time_with_it() -> None:
+    timetable = Timetable(Clock())
+    before, failing, after = Sleeper(timetable), Failing(), Sleeper(timetable)
+    for target in (before, failing, after):
+        timetable.wake(target, 10)
+    with pytest.raises(LookupError):
+        run(timetable, 10)
+    assert (before.woken, after.woken, timetable.next_due) == ([10], [], 10)
+    run(timetable, 11)
+    assert (before.woken, after.woken) == ([10], [11])
+    timetable.wake(after, 20)
+    run(timetable, 20)
+    assert after.woken == [11, 20]
+    assert len(timetable) == 0

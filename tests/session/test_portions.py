@@ -534,3 +534,21 @@ def test_what_goes_wrong_in_between_ends_the_connection_and_nobody_elses() -> No
     go_on(world)
     # The portion that failed is outstanding for good; a start would find its messages.
     assert got(other) == numbered(6, HELD)
+
+
+def test_a_channel_that_gives_back_for_long_is_closed_once(world: World) -> None:
+    world.settings.consumer_timeout = 100.0
+    peer = world.connect(channels=1)
+    declare(peer)
+    publish(peer, numbered(0, 50))
+    for _ in range(50):
+        got_unacknowledged = peer.reply(1, "basic.get", queue="q")
+        assert got_unacknowledged.name == "basic.get-ok"
+    world.pass_time(190)
+    assert [item.name for item in peer.take()] == ["channel.close"]
+    assert len(world.broker.chores) > 0
+    world.pass_time(60)
+    world.pass_time(60)
+    assert peer.take() == []
+    go_on(world)
+    assert world.queue("q").ready_count() == 50
