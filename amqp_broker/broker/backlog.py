@@ -24,11 +24,11 @@ BY_SEQ: Final = attrgetter("seq")
 class Backlog(Timed):
     """ready_bytes: octets of the bodies that are ready. next_seq: of the next entry. store_id: 0 unless durable.
 
-    ready: the lane's own entries at the head, for the hot path. watermark: entries of the store up to and including it
+    ready, returned: those of the lane, for the hot path. watermark: entries of the store up to and including it
     had been handed out.
     """
 
-    __slots__ = ("lane", "next_seq", "ready", "ready_bytes", "store", "store_id", "watermark")
+    __slots__ = ("lane", "next_seq", "ready", "ready_bytes", "returned", "store", "store_id", "watermark")
 
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -38,6 +38,7 @@ class Backlog(Timed):
         self.watermark: int = 0
         self.lane: Lane = Lane()
         self.ready: deque[QueueEntry] = self.lane.ready
+        self.returned: list[tuple[int, int, Lane]] = self.lane.returned
         self.ready_bytes: int = 0
 
     def append(self, entry: QueueEntry) -> None:
@@ -57,18 +58,17 @@ class Backlog(Timed):
 
     def available(self) -> bool:
         """Whether an entry is ready; brings the next run back to memory if need be."""
-        lane = self.lane
-        if lane.returned:
-            return lane.find_first(self)
-        return len(self.ready) > 0 or (lane.away_count > 0 and lane.refill(self))
+        if self.returned:
+            return self.lane.find_first(self)
+        return len(self.ready) > 0 or (self.lane.away_count > 0 and self.lane.refill(self))
 
     def head(self) -> QueueEntry:
         """The entry that is next; only if one is available."""
-        return self.lane.first() if self.lane.returned else self.ready[0]
+        return self.lane.first() if self.returned else self.ready[0]
 
     def take(self) -> QueueEntry:
         """Take the head out; only if one is available."""
-        entry = self.lane.take_first() if self.lane.returned else self.ready.popleft()
+        entry = self.lane.take_first() if self.returned else self.ready.popleft()
         self.ready_bytes -= entry.message.header.body_size
         return entry
 
@@ -115,15 +115,19 @@ class Backlog(Timed):
 
     def away_count(self) -> int:
         """How many of them are not in memory."""
-        return self.lane.count_away()
+        return sum([lane.count_away() for lane in self.lanes()])
 
     def resident_octets(self) -> int:
         """Of the bodies that are ready and in memory."""
-        return self.ready_bytes - self.lane.octets_away()
+        return self.ready_bytes - sum([lane.octets_away() for lane in self.lanes()])
 
     def page_out(self, keep: int, whole_runs: bool, most: int = NOWHERE) -> int:
         """Have what is ready leave memory, as far as that can be: see `Lane.page_out`."""
-        return self.lane.page_out(self, keep, whole_runs, most)
+        left = 0
+        for lane in self.lanes():
+            left += lane.page_out(self, keep, whole_runs, most - left)
+            keep = max(0, keep - lane.resident_count())
+        return left
 
     def recovered(self, stored: StoredQueue) -> None:
         """Take over what the store holds; called once, before anything else."""

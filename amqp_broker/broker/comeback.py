@@ -15,6 +15,7 @@ from amqp_broker.broker.lane import Lane
 from amqp_broker.broker.message import QueueEntry
 from amqp_broker.broker.outstanding import bring_back_messages
 from amqp_broker.broker.ports import LEVEL_SHIFT
+from amqp_broker.broker.redelivery import returning
 from amqp_broker.broker.runs import RUN_LENGTH
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Comeback:
             queue.unacked -= handed_in
             entries.clear()
             return
-        returned = queue.returning(entries, self.failed, self.recovered)
+        returned = returning(queue, entries, self.failed, self.recovered)
         queue.unacked -= handed_in - len(returned)
         if not returned:
             return

@@ -32,7 +32,7 @@ BEFORE_EACH: Final = 4
 
 
 class Lane:
-    """ready: never replaced. away_count, away_octets: entries of all runs, and the octets of their bodies.
+    """ready, returned: never replaced. away_count, away_octets: entries of all runs, and the octets of their bodies.
 
     Nothing is in `tail` unless something is away. returned: what came back and is not put between the others: a heap
     of lanes that have nothing returned themselves and may be empty, each with a seq that is not above its first, and a
@@ -264,9 +264,9 @@ class Lane:
         """What is away is gone, from the store as well."""
         delete(queue, self.away)
         self._forget_away(queue)
-        lanes = self.returned
+        lanes = list(self.returned)
         self._first = None
-        self.returned = []
+        self.returned.clear()
         self.returned_count = 0
         for _, _, lane in lanes:
             lane.drop_away(queue)

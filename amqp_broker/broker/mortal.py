@@ -65,7 +65,7 @@ class Mortal(Backlog):
         if dropped:
             if self.timed:
                 self._watch_head()
-            self._drop(dropped, MAXLEN)
+            self.drop(dropped, MAXLEN)
 
     def _drop_expired(self) -> None:
         """Drop the entries at the head whose time is up."""
@@ -77,7 +77,7 @@ class Mortal(Backlog):
                 break
             expired.append(self.take())
         if expired:
-            self._drop(expired, EXPIRED)
+            self.drop(expired, EXPIRED)
 
     def _head_is_expired(self) -> bool:
         """Brings the next run back to memory if need be."""
@@ -94,7 +94,7 @@ class Mortal(Backlog):
         return True
 
     @abstractmethod
-    def _drop(self, entries: list[QueueEntry], reason: str) -> None:
+    def drop(self, entries: list[QueueEntry], reason: str) -> None:
         """These were taken out. Called last in an operation, since dead letters may have further effects."""
 
     def watch(self, due: int) -> None:

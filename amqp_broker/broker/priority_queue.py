@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from amqp_broker.broker.lane import NOWHERE, Lane
+from amqp_broker.broker.lane import Lane
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import LEVEL_SHIFT, Store, StoredLane
 from amqp_broker.broker.queue import Queue
@@ -118,19 +118,6 @@ class PriorityQueue(Queue):
 
     def ready_count(self) -> int:
         return self._count
-
-    def away_count(self) -> int:
-        return sum([lane.count_away() for lane in self.lanes()])
-
-    def resident_octets(self) -> int:
-        return self.ready_bytes - sum([lane.octets_away() for lane in self.lanes()])
-
-    def page_out(self, keep: int, whole_runs: bool, most: int = NOWHERE) -> int:
-        left = 0
-        for lane in self.lanes():
-            left += lane.page_out(self, keep, whole_runs, most - left)
-            keep = max(0, keep - lane.resident_count())
-        return left
 
     def lane_recovered(self, stored: StoredLane, watermark: int) -> None:
         level = self._level(stored.first_seq or stored.level << LEVEL_SHIFT)

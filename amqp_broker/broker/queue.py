@@ -18,14 +18,14 @@ from amqp_broker.broker.backlog import BY_SEQ
 from amqp_broker.broker.consumer import Consumer, Holder
 from amqp_broker.broker.deduplication import Seen, deduplicate
 from amqp_broker.broker.features import DROP_HEAD, NO_LIMIT, REJECT_PUBLISH_DLX, QueueFeatures
-from amqp_broker.broker.host import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, QueueHost
+from amqp_broker.broker.host import EXPIRED, MAXLEN, REJECTED, QueueHost
 from amqp_broker.broker.kept_arguments import looked_up, packed
 from amqp_broker.broker.line import Line
 from amqp_broker.broker.message import RECOVERED, Message, QueueEntry
 from amqp_broker.broker.mortal import AT_ONCE, MOST_DELIVERED, Mortal
 from amqp_broker.broker.outstanding import bring_back_messages, put_back_absent
 from amqp_broker.broker.ports import Store, StoredEntry, StoredQueue
-from amqp_broker.broker.redelivery import Leases, Retries, delayed, end_leases
+from amqp_broker.broker.redelivery import Leases, Retries, end_leases, returning
 from amqp_broker.broker.statistics import QueueStatistics
 from amqp_broker.content.header import ContentHeader
 from amqp_broker.content.table import Field
@@ -208,34 +208,9 @@ class Queue(Mortal):
         if self.deleted:
             entries.clear()
             return
-        returned = self.returning(entries, failed, recovered)
+        returned = returning(self, entries, failed, recovered)
         if returned:
             self._come_back(returned, failed)
-
-    def returning(self, entries: list[QueueEntry], failed: bool, recovered: bool) -> list[QueueEntry]:
-        """Note that deliveries come back; those that do so now. The others become dead letters, or wait.
-
-        Otherwise as for `requeue`, to which this is the first half: what it returns has to be put back.
-        """
-        limit = self.features.delivery_limit
-        leased = len(self.leases) > 0
-        exhausted: list[QueueEntry] = []
-        returned: list[QueueEntry] = []
-        for entry in entries:
-            entry.consumer = None
-            entry.deliveries += 1
-            if leased:
-                self.leases.settled(entry)
-            if self.counts_deliveries and entry.batch >= 0:
-                self.store.count_deliveries(self.store_id, entry)
-            if limit != NO_LIMIT and entry.deliveries > limit:
-                exhausted.append(entry)
-            elif not self.features.retry_type or not delayed(self, entry, failed and not recovered):
-                returned.append(entry)
-        entries.clear()
-        if exhausted:
-            self._drop(exhausted, DELIVERY_LIMIT)
-        return returned
 
     def comes_back_last(self, failed: bool) -> bool:
         """Whether what comes back goes behind all that is ready."""
@@ -293,7 +268,7 @@ class Queue(Mortal):
         if self.timed:
             self._watch_head()
         if expired is not None:
-            self._drop(expired, EXPIRED)
+            self.drop(expired, EXPIRED)
 
     def get(self) -> QueueEntry | None:
         """Take the head for basic.get; it counts as unacknowledged until `settle` or `requeue`.
@@ -332,7 +307,7 @@ class Queue(Mortal):
         self.unacked -= 1
         self.leases.settled(entry)
         if not self.deleted:
-            self._drop([entry], REJECTED)
+            self.drop([entry], REJECTED)
 
     def purge(self) -> int:
         """Drop what is ready or waits for its next try (not what is unacknowledged); how many that was."""
@@ -415,7 +390,7 @@ class Queue(Mortal):
             self.host.dead_letter(self, [message], MAXLEN)
         return True
 
-    def _drop(self, entries: list[QueueEntry], reason: str) -> None:
+    def drop(self, entries: list[QueueEntry], reason: str) -> None:
         """Dead letters, if the queue has somewhere for them to go."""
         if self.features.dead_letter_exchange is not None and self.host is not None:
             if self.absent is not None:

@@ -12,7 +12,7 @@ from collections import deque
 
 from amqp_broker.broker.arguments import queue_type
 from amqp_broker.broker.features import NO_LIMIT
-from amqp_broker.broker.lane import NOWHERE, Lane
+from amqp_broker.broker.lane import Lane
 from amqp_broker.broker.message import Message, QueueEntry
 from amqp_broker.broker.ports import Store
 from amqp_broker.broker.queue import Queue
@@ -98,24 +98,11 @@ class QuorumQueue(Queue):
         super().clear()
         self.later_returns.clear()
 
-    def page_out(self, keep: int, whole_runs: bool, most: int = NOWHERE) -> int:
-        left = 0
-        for lane in self.lanes():
-            left += lane.page_out(self, keep, whole_runs, most - left)
-            keep = max(0, keep - lane.resident_count())
-        return left
-
     def ready_count(self) -> int:
         count = len(self.returns) + super().ready_count()
         for lane in self.later_returns:
             count += len(lane)
         return count
-
-    def away_count(self) -> int:
-        return sum([lane.count_away() for lane in self.lanes()])
-
-    def resident_octets(self) -> int:
-        return self.ready_bytes - sum([lane.octets_away() for lane in self.lanes()])
 
 
 def check_server_named(arguments: dict[str, Field]) -> None:

@@ -12,7 +12,8 @@ from random import randrange
 from typing import TYPE_CHECKING, Final
 
 from amqp_broker.broker.consumer import Holder
-from amqp_broker.broker.features import RETRY_ALL, RETRY_FAILED, RETRY_RETURNED, QueueFeatures
+from amqp_broker.broker.features import NO_LIMIT, RETRY_ALL, RETRY_FAILED, RETRY_RETURNED, QueueFeatures
+from amqp_broker.broker.host import DELIVERY_LIMIT
 from amqp_broker.broker.message import QueueEntry
 
 if TYPE_CHECKING:
@@ -103,7 +104,34 @@ class Retries:
         self._waiting.clear()
 
 
-def delayed(queue: Queue, entry: QueueEntry, failed: bool) -> bool:
+def returning(queue: Queue, entries: list[QueueEntry], failed: bool, recovered: bool) -> list[QueueEntry]:
+    """Note that deliveries come back; those that do so now. The others become dead letters, or wait.
+
+    Otherwise as for `Queue.requeue`, to which this is the first half: what it returns has to be put back.
+    """
+    features = queue.features
+    limit = features.delivery_limit
+    leased = len(queue.leases) > 0
+    exhausted: list[QueueEntry] = []
+    returned: list[QueueEntry] = []
+    for entry in entries:
+        entry.consumer = None
+        entry.deliveries += 1
+        if leased:
+            queue.leases.settled(entry)
+        if queue.counts_deliveries and entry.batch >= 0:
+            queue.store.count_deliveries(queue.store_id, entry)
+        if limit != NO_LIMIT and entry.deliveries > limit:
+            exhausted.append(entry)
+        elif not features.retry_type or not _delayed(queue, entry, failed and not recovered):
+            returned.append(entry)
+    entries.clear()
+    if exhausted:
+        queue.drop(exhausted, DELIVERY_LIMIT)
+    return returned
+
+
+def _delayed(queue: Queue, entry: QueueEntry, failed: bool) -> bool:
     """Have an entry that came back wait for its next try, if it is to; whether it does."""
     delay = retry_delay(queue.features, failed, entry.deliveries)
     if not delay or queue.host is None:

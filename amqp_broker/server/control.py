@@ -26,7 +26,6 @@ from amqp_broker import build_info
 from amqp_broker.control.node import Connected, Node
 from amqp_broker.server.control_place import control_path, short_path
 from amqp_broker.server.definitions import definitions_text
-from amqp_broker.server.portions import run_in_portions
 from amqp_broker.server.unix_socket import UnixSocket
 from amqp_broker.session.auth import shown
 from amqp_broker.session.handshake import PHASE_NAMES, RUNNING
@@ -298,7 +297,7 @@ class Control:
             result = self._in_turn(lambda: request.run(node, found), durable if request.changes else None)
         else:
             results: list[object] = []
-            await run_in_portions(self._finishing(steps, results, durable), commits, self.clock)
+            await self._server.portions.run(self._finishing(steps, results, durable))
             result = results[0]
         if request.changes:
             with contextlib.suppress(Overdue):

@@ -12,14 +12,12 @@ from amqp_broker import build_info
 from amqp_broker.broker.broker import Broker
 from amqp_broker.config import Config
 from amqp_broker.definitions import InvalidDefinitions, Loaded, Loading, Problem, check, load, read, write
-from amqp_broker.server.portions import run_in_portions
 from amqp_broker.server.setup import add_default_user
 from amqp_broker.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from amqp_broker.definitions.rows import Document
-    from amqp_broker.server.clock import ServerClock
-    from amqp_broker.server.commits import Commits
+    from amqp_broker.server.portions import Portions
 
 _log = logging.getLogger(__name__)
 
@@ -29,14 +27,12 @@ def load_definitions(broker: Broker, config: Config) -> Loaded:
     return load(_read(config), broker)
 
 
-async def load_definitions_again(
-    broker: Broker, config: Config, commits: Commits, clock: ServerClock
-) -> None:
+async def load_definitions_again(broker: Broker, config: Config, portions: Portions) -> None:
     """The same while clients go on, and with the log for what comes of it. Raises StoreError."""
     try:
         document = await anyio.to_thread.run_sync(_read, config)
         loading = Loading(document, broker)
-        await run_in_portions(loading.steps(), commits, clock)
+        await portions.run(loading.steps())
     except (InvalidDefinitions, OSError) as error:
         log_refused(config, error)
     else:

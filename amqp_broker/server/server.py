@@ -30,6 +30,7 @@ from amqp_broker.server.control import Control
 from amqp_broker.server.definitions import load_definitions, load_definitions_again, log_loaded
 from amqp_broker.server.garbage import Garbage
 from amqp_broker.server.listening import Listening, Origin, origin_of
+from amqp_broker.server.portions import Portions
 from amqp_broker.server.setup import add_default_user, session_settings
 from amqp_broker.server.tls import peer_names
 from amqp_broker.server.wakefulness import Wakefulness
@@ -73,6 +74,7 @@ class Server:
         self._settings.clock = self.clock.monotonic
         self._turn = Turn()
         self._commits = Commits(self.store, self._carrier, self._turn, self.broker, config.limits, self.clock)
+        self.portions = Portions(self._commits, self.clock)
         self._authentication = Authentication(self.broker, self._commits, config, self.clock)
         self._settings.authenticator = self._authentication
         limits = config.limits
@@ -83,7 +85,6 @@ class Server:
             config, self.clock, self._new_client, self._has_room, self._address_limits
         )
         self._stopping = anyio.Event()
-        self._loading = anyio.Lock()
         self._garbage = Garbage()
         self.blocks = Blocks()
         self.behind = Behind()
@@ -147,14 +148,13 @@ class Server:
         if not self.config.data.load_definitions:
             _log.info("nothing to load again: data.load_definitions names no file")
             return
-        async with self._loading:
-            try:
-                await load_definitions_again(self.broker, self.config, self._commits, self.clock)
-            except StoreError:
-                # The broker ends, and says why.
-                return
-            except Exception:
-                _log.exception("definitions: internal error")
+        try:
+            await load_definitions_again(self.broker, self.config, self.portions)
+        except StoreError:
+            # The broker ends, and says why.
+            return
+        except Exception:
+            _log.exception("definitions: internal error")
 
     def reload_certificates(self) -> None:
         """Read the files of certificates and keys again, for the connections that come from now on."""

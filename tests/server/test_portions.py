@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from amqp_broker.server.commits import Commits
-from amqp_broker.server.portions import CROWDED, PORTION, run_in_portions
+from amqp_broker.server.portions import CROWDED, PORTION, Portions
 from amqp_broker.store.errors import StoreError
 from tests.server.moved_clock import MovedClock
 
@@ -20,7 +20,7 @@ STEP = PORTION / 4
 
 
 class Turns:
-    """What `run_in_portions` knows of `Commits`. said: the beginnings and ends of turns, and what came in between."""
+    """What `Portions` knows of `Commits`. said: the beginnings and ends of turns, and what came in between."""
 
     def __init__(self, clock: MovedClock) -> None:
         self.timer = self
@@ -45,6 +45,7 @@ class Site:
     def __init__(self) -> None:
         self.clock = MovedClock()
         self.turns = Turns(self.clock)
+        self.portions = Portions(cast(Commits, cast(Any, self.turns)), self.clock)
 
     def steps(self, count: int) -> Iterator[None]:
         for _ in range(count):
@@ -53,7 +54,7 @@ class Site:
             yield
 
     async def run(self, steps: Iterator[object]) -> None:
-        await run_in_portions(steps, cast(Commits, cast(Any, self.turns)), self.clock)
+        await self.portions.run(steps)
 
 
 @pytest.fixture
@@ -82,6 +83,35 @@ async def test_others_have_their_turns_in_between(site: Site) -> None:
         if word == "end" and place + 1 < len(said):
             assert said[place + 1] == "other"
     assert said.count("other") >= said.count("begin") - 1 > 50
+
+
+async def test_one_piece_of_work_ends_before_the_next_begins(site: Site) -> None:
+    def named(name: str) -> Iterator[None]:
+        for _ in site.steps(40):
+            site.turns.said.append(name)
+            yield
+
+    async with anyio.create_task_group() as tasks:
+        for name in ("first", "second", "third"):
+            tasks.start_soon(site.run, named(name))
+    order = [word for word in site.turns.said if word in ("first", "second", "third")]
+    assert order == sorted(order)
+    assert len(order) == 120
+
+
+async def test_work_that_fails_keeps_nothing_from_being_done(site: Site) -> None:
+    def failing() -> Iterator[None]:
+        yield from site.steps(5)
+        raise ValueError
+
+    async def fail() -> None:
+        with pytest.raises(ValueError):  # noqa: PT011  it is the very one
+            await site.run(failing())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fail)
+        tasks.start_soon(site.run, site.steps(5))
+    assert site.turns.said.count("step") == 10
 
 
 async def test_it_waits_for_the_disk(site: Site) -> None:
