@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.session.world import Peer, World, message, method
+from tests.session.world import ENDS, Peer, World, message, method
 
 
 @pytest.fixture
@@ -24,34 +24,19 @@ def got(peer: Peer, queue: str = "q", channel: int = 1) -> list[tuple[bytes, boo
     return found
 
 
-def closings() -> list[str]:
-    return ["channel.close", "a failing method", "connection.close", "a lost socket"]
-
-
-def end(peer: Peer, how: str) -> None:
-    if how == "channel.close":
-        peer.send(1, "channel.close", reply_code=200)
-    elif how == "a failing method":
-        peer.send(1, "queue.declare", queue="no such queue", passive=True)
-    elif how == "connection.close":
-        peer.send(0, "connection.close", reply_code=200)
-    else:
-        peer.lose()
-
-
-@pytest.mark.parametrize("how", closings())
+@pytest.mark.parametrize("how", ENDS)
 def test_unacknowledged_messages_go_back_in_order_and_are_redelivered(world: World, how: str) -> None:
     other, peer = world.connect(), world.connect()
     declare(other)
     for body in (b"1", b"2", b"3"):
         other.publish(1, "q", body)
     peer.send(1, "basic.get", queue="q").send(1, "basic.get", queue="q")
-    end(peer, how)
+    peer.end(how)
     assert got(other) == [(b"1", True), (b"2", True), (b"3", False)]
     assert world.queue("q").unacked == 0
 
 
-@pytest.mark.parametrize("how", closings())
+@pytest.mark.parametrize("how", ENDS)
 def test_messages_settled_in_an_unfinished_transaction_go_back(world: World, how: str) -> None:
     other, peer = world.connect(), world.connect()
     declare(other)
@@ -62,17 +47,17 @@ def test_messages_settled_in_an_unfinished_transaction_go_back(world: World, how
         peer.send(1, "basic.get", queue="q")
     peer.send(1, "basic.ack", delivery_tag=1).send(1, "basic.nack", delivery_tag=2, requeue=True)
     peer.send(1, "basic.reject", delivery_tag=3, requeue=False)
-    end(peer, how)
+    peer.end(how)
     assert got(other) == [(b"1", True), (b"2", True), (b"3", True), (b"4", True)]
     assert world.queue("q").unacked == 0
 
 
-@pytest.mark.parametrize("how", closings())
+@pytest.mark.parametrize("how", ENDS)
 def test_publishes_of_an_unfinished_transaction_are_dropped(world: World, how: str) -> None:
     other, peer = world.connect(), world.connect()
     declare(other)
     peer.send(1, "tx.select").publish(1, "q", b"held")
-    end(peer, how)
+    peer.end(how)
     assert got(other) == []
 
 
@@ -89,11 +74,11 @@ def test_what_one_channel_held_is_not_given_to_another_channel_of_the_dying_conn
     if how == "a connection error":
         peer.send(7, "basic.qos")
     else:
-        end(peer, how)
+        peer.end(how)
     assert got(other) == [(b"1", True), (b"2", True)]
 
 
-@pytest.mark.parametrize("how", closings())
+@pytest.mark.parametrize("how", ENDS)
 def test_the_next_in_line_on_a_dying_channel_does_not_become_the_single_active_consumer(
     world: World, how: str
 ) -> None:
@@ -105,18 +90,18 @@ def test_the_next_in_line_on_a_dying_channel_does_not_become_the_single_active_c
     for body in (b"1", b"2", b"3"):
         other.publish(1, "q", body)
     peer.take()
-    end(peer, how)
+    peer.end(how)
     assert "basic.deliver" not in peer.names()
     assert got(other) == [(b"1", True), (b"2", False), (b"3", False)]
 
 
-@pytest.mark.parametrize("how", closings())
+@pytest.mark.parametrize("how", ENDS)
 def test_consumers_are_gone(world: World, how: str) -> None:
     other, peer = world.connect(), world.connect()
     declare(other)
     declare(other, "short-lived", auto_delete=True)
     peer.send(1, "basic.consume", queue="q").send(1, "basic.consume", queue="short-lived")
-    end(peer, how)
+    peer.end(how)
     assert world.queue("q").statistics().consumers == 0
     assert "short-lived" not in world.vhost.queues
 
@@ -125,7 +110,7 @@ def test_consumers_are_gone(world: World, how: str) -> None:
 def test_exclusive_queues_go_with_their_connection(world: World, how: str) -> None:
     peer = world.connect()
     declare(peer, exclusive=True)
-    end(peer, how)
+    peer.end(how)
     assert "q" not in world.vhost.queues
 
 
@@ -143,7 +128,7 @@ def test_a_connection_may_be_lost_twice(world: World) -> None:
 def test_a_failed_channel_hears_nothing_until_its_close_ok(world: World) -> None:
     peer = world.connect()
     declare(peer)
-    end(peer, "a failing method")
+    peer.end("a failing method")
     close = peer.take()[0]
     assert (close.name, close.reply_code, close.class_id, close.method_id) == ("channel.close", 404, 50, 10)
     peer.publish(1, "q", b"too late").send(1, "basic.get", queue="q").send(1, "queue.purge", queue="q")
@@ -155,7 +140,7 @@ def test_a_failed_channel_hears_nothing_until_its_close_ok(world: World) -> None
 
 def test_a_failed_channel_answers_a_close_that_crossed_its_own(world: World) -> None:
     peer = world.connect()
-    end(peer, "a failing method")
+    peer.end("a failing method")
     peer.take()
     assert peer.reply(1, "channel.close").name == "channel.close-ok"
     assert peer.send(1, "channel.close-ok").names() == []
@@ -165,7 +150,7 @@ def test_a_failed_channel_answers_a_close_that_crossed_its_own(world: World) -> 
 def test_a_channel_opened_again_after_it_failed_publishes(world: World) -> None:
     peer = world.connect()
     declare(peer)
-    end(peer, "a failing method")
+    peer.end("a failing method")
     peer.publish(1, "q", b"on its way when the channel failed")
     peer.send(1, "channel.close-ok").send(1, "channel.open").publish(1, "q", b"on the new channel")
     assert got(peer) == [(b"on the new channel", False)]
@@ -175,7 +160,7 @@ def test_a_channel_opened_again_after_it_was_closed_publishes(world: World) -> N
     peer = world.connect()
     declare(peer)
     peer.publish(1, "q", b"before")
-    end(peer, "channel.close")
+    peer.end("channel.close")
     peer.send(1, "channel.open").publish(1, "q", b"after")
     peer.take()
     assert got(peer) == [(b"before", False), (b"after", False)]
@@ -184,7 +169,7 @@ def test_a_channel_opened_again_after_it_was_closed_publishes(world: World) -> N
 def test_the_channels_own_error_harms_no_other_channel(world: World) -> None:
     peer = world.connect(channels=2)
     declare(peer)
-    end(peer, "a failing method")
+    peer.end("a failing method")
     peer.publish(2, "q", b"fine")
     peer.take()
     assert got(peer, channel=2) == [(b"fine", False)]

@@ -10,11 +10,10 @@ import pytest
 from amqp_broker.broker.message import QueueEntry
 from tests.broker.house import START
 from tests.broker.ledger_store import LedgerStore
-from tests.session.world import Peer, Received, World
+from tests.session.world import ENDS, Peer, Received, World, method
 
 HELD = 10
-WAYS = ["nack", "recover", "channel.close", "a failing method", "connection.close", "a lost socket"]
-ENDS = WAYS[2:]
+WAYS = ["nack", "recover", *ENDS]
 
 
 @pytest.fixture
@@ -41,14 +40,8 @@ def give_back(peer: Peer, how: str) -> None:
         peer.send(1, "basic.nack", delivery_tag=0, multiple=True, requeue=True)
     elif how == "recover":
         peer.send(1, "basic.recover", requeue=True)
-    elif how == "channel.close":
-        peer.send(1, "channel.close", reply_code=200)
-    elif how == "a failing method":
-        peer.send(1, "queue.declare", queue="no such queue", passive=True)
-    elif how == "connection.close":
-        peer.send(0, "connection.close", reply_code=200)
     else:
-        peer.lose()
+        peer.end(how)
 
 
 def go_on(world: World) -> int:
@@ -503,17 +496,22 @@ def test_the_next_single_active_consumer_follows_when_all_is_back(world: World) 
 
 
 class Full(LedgerStore):
-    """Has no memory for what is deleted, from some moment on."""
+    """Has memory for so many deletes, and then none for a moment."""
 
-    full = False
+    room = 1 << 20
 
     def delete(self, queue_id: int, entry: QueueEntry) -> None:
-        if self.full:
+        self.room -= 1
+        if self.room < 0:
+            self.room = 1 << 20
             raise MemoryError
         super().delete(queue_id, entry)
 
 
-def test_what_goes_wrong_in_between_ends_the_connection_and_nobody_elses() -> None:
+@pytest.mark.parametrize("room", [0, 2, 3, 7])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_goes_wrong_in_between_ends_the_connection_and_nobody_elses(at_once: bool, room: int) -> None:
+    """at_once: in the turn of the method, which has time for all of it."""
     store = Full()
     world = World(store, portion=3, patient=True)
     other, peer = world.connect(), world.connect()
@@ -523,17 +521,24 @@ def test_what_goes_wrong_in_between_ends_the_connection_and_nobody_elses() -> No
     other.take()
     for _ in range(HELD):
         peer.send(1, "basic.get", queue="q")
-    peer.send(1, "basic.ack", delivery_tag=0, multiple=True)
-    world.go_on()
-    store.full = True
+    if at_once:
+        world.settings.clock = float
+    store.room = room
+    acknowledgement = method(1, "basic.ack", delivery_tag=0, multiple=True)
+    if not at_once:
+        peer.say(acknowledgement)
     with pytest.raises(MemoryError):
-        world.go_on()
-    store.full = False
+        if at_once:
+            peer.say(acknowledgement)
+        else:
+            go_on(world)
+    # The server does so with what fails in the turn of a connection.
+    peer.connection.crashed()
     assert peer.connection.finished
     peer.lose()
     go_on(world)
     # The portion that failed is outstanding for good; a start would find its messages.
-    assert got(other) == numbered(6, HELD)
+    assert got(other) == numbered(3 * (room // 3 + 1), HELD)
 
 
 def test_a_channel_that_gives_back_for_long_is_closed_once(world: World) -> None:

@@ -27,6 +27,9 @@ CAPABILITIES = {
     "authentication_failure_close": True,
 }
 
+# How a channel ends.
+ENDS = ["channel.close", "a failing method", "connection.close", "a lost socket"]
+
 
 class Received(NamedTuple):
     """A method that came, with its content if it has one; "heartbeat" is one without arguments."""
@@ -261,6 +264,18 @@ class Peer:
         assert self.names() == expected + ["channel.open-ok"] * channels
         self.octets = b""
         return self
+
+    def end(self, how: str) -> None:
+        """End channel 1, if not all, in one of the `ENDS`."""
+        if how == "channel.close":
+            self.send(1, "channel.close", reply_code=200)
+        elif how == "a failing method":
+            self.send(1, "queue.declare", queue="no such queue", passive=True)
+        elif how == "connection.close":
+            self.send(0, "connection.close", reply_code=200)
+        else:
+            assert how == "a lost socket"
+            self.lose()
 
     def lose(self) -> None:
         """The socket is gone, without a word."""
