@@ -127,6 +127,7 @@ class Server:
         Raises StoreError, InvalidDefinitions, or OSError for a file that cannot be read.
         """
         await self._carrier.start()
+        self._directory.note_log()
         started = self._commits.timer.begin_turn()
         self.broker.quorum_delivery_limit = self.config.limits.quorum_delivery_limit
         add_default_user(self.broker, self.config)

@@ -33,8 +33,8 @@ from amqp_broker.store.environment import (
 )
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.log_copy import END, LOG_SIZE, read_log
+from amqp_broker.store.mark import RUNNING, WITH_LOG, log_is_lost, sync_directory
 
-RUNNING: Final = "running"
 BROKER_LOCK: Final = "broker.lock"
 STORE_LOCK: Final = "store.lock"
 _LOCK_FILE: Final = "lock.mdb"
@@ -115,11 +115,6 @@ def sync_file(path: str) -> int:
         os.close(descriptor)
 
 
-def sync_directory(path: str) -> None:
-    """Have the names in a directory survive a power failure."""
-    sync_file(path)
-
-
 def _check_destination(source: str, destination: str) -> None:
     if os.path.lexists(destination) and not os.path.isdir(destination):
         raise StoreError(destination, "is there already, and is no directory")
@@ -138,6 +133,8 @@ def _copy(source: str, target: str, map_size: int) -> BackedUp:
         log = read_log(log_path(source))
         if log.cut_short:
             raise StoreError(log_path(source), "the log was cut short")
+        if log_is_lost(source):
+            raise StoreError(log_path(source), "the log is gone")
         os.mkdir(environment_path(target), 0o700)
         _copy_environment(environment, source, target)
         # A broker that came and went meanwhile may have delivered messages without that being on record.
@@ -152,7 +149,7 @@ def _copy(source: str, target: str, map_size: int) -> BackedUp:
     if lacking:
         octets += _write(log_path(target), _log_of(lacking))
     if was_running or changed:
-        _write(os.path.join(target, RUNNING), b"")
+        _write(os.path.join(target, RUNNING), WITH_LOG if lacking else b"")
     sync_directory(environment_path(target))
     sync_directory(target)
     return BackedUp(octets, len(lacking))

@@ -26,9 +26,11 @@ from amqp_broker.store.environment import (
     DEFAULT_MAP_SIZE,
     data_file,
     environment_path,
+    log_path,
     open_environment,
 )
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.mark import leave_mark, log_is_lost, note_log, remove_mark, sync_directory
 from amqp_broker.store.migration import migrate
 from amqp_broker.store.reader import Reader
 
@@ -36,7 +38,6 @@ _log = logging.getLogger(__name__)
 
 ORPHAN_PATIENCE: Final = 10.0
 _POLL: Final = 0.01
-_RUNNING: Final = "running"
 _MAKING: Final = "making"
 
 
@@ -74,13 +75,19 @@ class DataDirectory:
         os.close(self._store_lock)
         self._store_lock = -1
 
+    def note_log(self) -> None:
+        """The writer is ready: leave word whether there is a log from now on, which is to be missed if it goes."""
+        # What a full disk has no room for is not worth a refusal to start.
+        with contextlib.suppress(OSError):
+            note_log(self.path, used=self.logged)
+
     def close(self, *, in_order: bool = True) -> None:
         """Give the directory up; the writer must have ended. in_order: all there was to write is written."""
         self.environment.close()
         if in_order:
             # In a directory that became read-only the mark stays, as after a crash.
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self.path, _RUNNING))
+                remove_mark(self.path)
         if self._store_lock >= 0:
             os.close(self._store_lock)
         os.close(self._broker_lock)
@@ -121,32 +128,18 @@ def open_data_directory(
         reopen = None if embedded else partial(open_environment, path, map_size, durability, readonly=True)
         environment = open_environment(path, map_size, durability, readonly=not embedded)
         directory.reader = Reader(environment, path, directory.resizing, reopen)
-        directory.was_killed = _mark_running(path)
+        if log_is_lost(path):
+            _log.warning(
+                "%s: the log is gone although whoever used it last did not end in order: what was written last is lost",
+                log_path(path),
+            )
+        directory.was_killed = leave_mark(path)
     except BaseException:
         if store_lock >= 0:
             os.close(store_lock)
         os.close(broker_lock)
         raise
     return directory
-
-
-def _mark_running(path: str) -> bool:
-    """Leave a mark that only a close in good order removes; whether there was one already."""
-    mark = os.path.join(path, _RUNNING)
-    if os.path.exists(mark):
-        return True
-    os.close(os.open(mark, os.O_CREAT | os.O_CLOEXEC, 0o600))
-    _sync_directory(path)
-    return False
-
-
-def _sync_directory(path: str) -> None:
-    """Have the names in a directory survive a power failure."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _lock_broker(path: str) -> int:
@@ -241,7 +234,7 @@ def _create(path: str, map_size: int) -> None:
         os.rename(data_file(making), data_file(path))
         # A file is only there after a power failure if the directory that names it was synced, too.
         for directory in (environment_path(path), path, os.path.dirname(path)):
-            _sync_directory(directory)
+            sync_directory(directory)
         _remove(making)
     except OSError as error:
         raise StoreError(path, f"cannot make a store: {error.strerror}", error.errno or 0) from error

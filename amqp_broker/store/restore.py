@@ -16,9 +16,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import Final
 
-from amqp_broker.store.backup import BROKER_LOCK, RUNNING, STORE_LOCK, sync_directory, sync_file
+from amqp_broker.store.backup import BROKER_LOCK, STORE_LOCK, sync_file
 from amqp_broker.store.environment import data_file, environment_path, log_path
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.mark import RUNNING, sync_directory
 from amqp_broker.store.open import ORPHAN_PATIENCE, _lock_broker, _lock_store
 
 _SET_ASIDE: Final = "replaced-"

@@ -27,6 +27,7 @@ from amqp_broker.store.definitions import decode_definition, definition_key
 from amqp_broker.store.environment import DEFAULT_MAP_SIZE, data_file, environment_path, log_path
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.log_copy import LogCopy, payload_of, read_log
+from amqp_broker.store.mark import log_is_lost
 
 # Findings of either sort that are told; of more it is said how many.
 MOST_TOLD: Final = 1000
@@ -234,6 +235,8 @@ class Inspection:
         where = os.path.basename(log_path(self._path))
         if log.cut_short:
             self.report.add(where, "was cut short: batches are missing")
+        if log_is_lost(self._path):
+            self.report.add(where, "is gone, and with it the last batches")
         try:
             pending = log.after(number)
         except ValueError as error:

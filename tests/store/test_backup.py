@@ -17,6 +17,7 @@ from amqp_broker.store import backup, records
 from amqp_broker.store.backup import back_up
 from amqp_broker.store.environment import open_environment
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.mark import leave_mark, log_is_lost
 
 from .logged import LOG_SIZE, MAP_SIZE, LoggedStore, putting
 
@@ -114,6 +115,18 @@ def test_what_only_the_log_has_is_in_the_copy(source: LoggedStore, tmp_path: Pat
     # A start gave the log the length that it has to have.
     assert (copy / "batches.log").stat().st_size == LOG_SIZE
     assert restored_seqs(source.path) == [1, 2, 3, 4, 5]
+
+
+def test_a_copy_of_what_is_in_use_misses_its_log_if_it_had_one(source: LoggedStore, tmp_path: Path) -> None:
+    leave_mark(str(source.path))
+    for batches in (2, 0):
+        copy = tmp_path / f"copy of {batches}"
+        assert back_up(str(source.path), str(copy)).batches == batches
+        assert not log_is_lost(str(copy))
+        (copy / "batches.log").unlink(missing_ok=True)
+        assert log_is_lost(str(copy)) is (batches > 0)
+        # A start has LMDB take over what the log has.
+        assert restored_seqs(source.path) == [1, 2, 3, 4, 5]
 
 
 def test_a_copy_of_a_store_that_has_everything_needs_no_log(source: LoggedStore, tmp_path: Path) -> None:
