@@ -33,7 +33,7 @@ from amqp_broker.store.environment import (
 )
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.log_copy import END, LOG_SIZE, read_log
-from amqp_broker.store.mark import RUNNING, WITH_LOG, log_is_lost, sync_directory
+from amqp_broker.store.mark import RUNNING, log_is_lost, mark_of_log, sync_directory
 
 BROKER_LOCK: Final = "broker.lock"
 STORE_LOCK: Final = "store.lock"
@@ -134,7 +134,7 @@ def _copy(source: str, target: str, map_size: int) -> BackedUp:
         if log.cut_short:
             raise StoreError(log_path(source), "the log was cut short")
         if log_is_lost(source):
-            raise StoreError(log_path(source), "the log is gone")
+            raise StoreError(log_path(source), "the log is gone, or a part of it")
         os.mkdir(environment_path(target), 0o700)
         _copy_environment(environment, source, target)
         # A broker that came and went meanwhile may have delivered messages without that being on record.
@@ -149,7 +149,7 @@ def _copy(source: str, target: str, map_size: int) -> BackedUp:
     if lacking:
         octets += _write(log_path(target), _log_of(lacking))
     if was_running or changed:
-        _write(os.path.join(target, RUNNING), WITH_LOG if lacking else b"")
+        _write(os.path.join(target, RUNNING), mark_of_log(target) if lacking else b"")
     sync_directory(environment_path(target))
     sync_directory(target)
     return BackedUp(octets, len(lacking))

@@ -1,7 +1,7 @@
 """The mark in a data directory that somebody has open: left when it is opened, removed by an end in good order.
 
-What it holds tells whether batches go to the log, so that a log that is lost after a crash is not taken for one that
-there never was.
+It says how long the log is that batches go to, so that one that is lost after a crash, or a part of it, is not taken
+for one that there never was.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Final
 from amqp_broker.store.environment import log_path
 
 RUNNING: Final = "running"
-# What it holds then.
-WITH_LOG: Final = b"with log\n"
 
 
 def leave_mark(path: str) -> bool:
@@ -27,25 +25,31 @@ def leave_mark(path: str) -> bool:
 
 
 def note_log(path: str, *, used: bool) -> None:
-    """Say in the mark whether batches go to the log, which is there by now. Raises OSError."""
+    """Say in the mark whether batches go to the log, which has its full length by now. Raises OSError."""
+    text = mark_of_log(path) if used else b""
     descriptor = os.open(_mark(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     try:
-        os.write(descriptor, WITH_LOG if used else b"")
+        os.write(descriptor, text)
     finally:
         os.close(descriptor)
 
 
+def mark_of_log(path: str) -> bytes:
+    """What the mark says of the log as it is. Raises OSError."""
+    return b"%d\n" % os.path.getsize(log_path(path))
+
+
 def log_is_lost(path: str) -> bool:
-    """Whether somebody who used the log did not end in good order, and now it is gone, or has nothing in it."""
+    """Whether somebody who used the log did not end in good order, and now it is gone, or shorter than it was."""
     try:
         with open(_mark(path), "rb") as mark:
-            used = mark.read() == WITH_LOG
-    except FileNotFoundError:
+            size = int(mark.read() or b"0")
+    except (FileNotFoundError, ValueError):
         return False
     try:
-        return used and os.path.getsize(log_path(path)) == 0
+        return os.path.getsize(log_path(path)) < size
     except FileNotFoundError:
-        return True
+        return size > 0
 
 
 def remove_mark(path: str) -> None:

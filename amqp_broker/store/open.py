@@ -130,7 +130,7 @@ def open_data_directory(
         directory.reader = Reader(environment, path, directory.resizing, reopen)
         if log_is_lost(path):
             _log.warning(
-                "%s: the log is gone although whoever used it last did not end in order: what was written last is lost",
+                "%s: the log is gone, or a part of it, after an end out of order: what was written last may be lost",
                 log_path(path),
             )
         directory.was_killed = leave_mark(path)

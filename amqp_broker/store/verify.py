@@ -235,8 +235,8 @@ class Inspection:
         where = os.path.basename(log_path(self._path))
         if log.cut_short:
             self.report.add(where, "was cut short: batches are missing")
-        if log_is_lost(self._path):
-            self.report.add(where, "is gone, and with it the last batches")
+        elif log_is_lost(self._path):
+            self.report.add(where, "is gone, or a part of it, and with it the last batches")
         try:
             pending = log.after(number)
         except ValueError as error:

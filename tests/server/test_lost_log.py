@@ -11,18 +11,23 @@ import pytest
 from amqp_broker.server.verify import verify
 from amqp_broker.store.backup import back_up
 from amqp_broker.store.errors import StoreError
+from amqp_broker.store.log_copy import LOG_SIZE
 from tests.server.broker_process import BrokerProcess
 from tests.server.surgery import publish_everywhere
 
-DAMAGE = ["batches.log: is gone, and with it the last batches"]
-WARNING = "the log is gone although whoever used it last did not end in order"
+DAMAGE = ["batches.log: is gone, or a part of it, and with it the last batches"]
+WARNING = "the log is gone, or a part of it, after an end out of order"
 
 
 def emptied(log: Path) -> None:
     os.truncate(log, 0)
 
 
-WAYS = [pytest.param(Path.unlink, id="removed"), pytest.param(emptied, id="emptied")]
+def halved(log: Path) -> None:
+    os.truncate(log, LOG_SIZE // 2)
+
+
+WAYS = [pytest.param(Path.unlink, id="removed"), emptied, halved]
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def test_it_is_told_by_verify_a_backup_and_the_next_start(
     broker.kill()
     lose(broker.data / "batches.log")
     assert verify(str(broker.data)).damage == DAMAGE
-    with pytest.raises(StoreError, match=r"batches\.log: the log is gone"):
+    with pytest.raises(StoreError, match=r"batches\.log: the log is gone, or a part of it"):
         back_up(str(broker.data), str(tmp_path / "backup"))
     broker.start()
     assert WARNING in broker.stderr()
