@@ -14,7 +14,8 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from .codec import (
@@ -137,6 +138,7 @@ class Client:
         self._data = bytearray()
         self._waiting: deque[Reply] = deque()
         self._open_channels = 0
+        self._held_back: list[bytes] | None = None
 
     def handshake(
         self, *, virtual_host: str = "/", capabilities: dict[str, bool] | None = None, **tune: int
@@ -190,11 +192,26 @@ class Client:
         channel.open()
         return channel
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is sent meanwhile goes out in one piece: for what a time must not end between, as it may
+        where the machine does something else between two writes.
+        """
+        self._held_back = held_back = []
+        try:
+            yield
+        finally:
+            self._held_back = None
+        self.transport.send(b"".join(held_back))
+
     def send_bytes(self, data: bytes) -> None:
-        self.transport.send(data)
+        if self._held_back is None:
+            self.transport.send(data)
+        else:
+            self._held_back.append(data)
 
     def send_frame(self, kind: int, channel: int, payload: bytes) -> None:
-        self.transport.send(Frame(kind, channel, payload).encoded())
+        self.send_bytes(Frame(kind, channel, payload).encoded())
 
     def send(self, channel: int, name: str, **arguments: Any) -> None:
         self.send_frame(METHOD, channel, encode_method(name, arguments))

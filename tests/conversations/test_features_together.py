@@ -131,8 +131,9 @@ def test_a_limit_drops_what_would_have_expired_later(
     channel: Channel, declare: Callable[..., str], dead: str
 ) -> None:
     queue = declare(x_max_length=2, x_message_ttl=200)
-    for body in "abcd":
-        channel.publish(body, routing_key=queue)
+    with channel.client.at_once():
+        for body in "abcd":
+            channel.publish(body, routing_key=queue)
     found = [channel.arrival(dead) for _ in range(4)]
     assert [(message.body, reason(message)) for message in found] == [
         (b"a", "maxlen"),
@@ -188,8 +189,9 @@ def test_a_limit_with_priorities_and_times_drops_by_priority_and_expires_by_prio
     channel: Channel, declare: Callable[..., str], dead: str
 ) -> None:
     queue = declare(x_max_priority=5, x_max_length=3, x_message_ttl=200)
-    for body, priority in (("a", 0), ("b", 1), ("c", 5), ("d", 2)):
-        channel.publish(body, routing_key=queue, priority=priority)
+    with channel.client.at_once():
+        for body, priority in (("a", 0), ("b", 1), ("c", 5), ("d", 2)):
+            channel.publish(body, routing_key=queue, priority=priority)
     found = [channel.arrival(dead) for _ in range(4)]
     assert [(message.body, reason(message)) for message in found] == [
         (b"c", "maxlen"),

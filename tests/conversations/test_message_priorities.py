@@ -270,7 +270,8 @@ def test_messages_of_all_priorities_expire_the_highest_first(
     channel: Channel, prioritised: Callable[..., str], dead: str
 ) -> None:
     queue = prioritised(5, x_message_ttl=200, **to(dead))
-    publish_all(channel, queue, "a0 b5 c3 d1 e4 f5")
+    with channel.client.at_once():
+        publish_all(channel, queue, "a0 b5 c3 d1 e4 f5")
     assert channel.arrivals(dead, 6) == ["b", "f", "e", "c", "d", "a"]
     assert channel.counts(queue) == (0, 0)
 

@@ -10,6 +10,7 @@ import pytest
 from .client import Channel, Client
 from .codec import Typed
 from .conftest import Connect, Names
+from .pace import Pace, in_pace
 
 LONG = 60000
 SHORT = 50
@@ -465,33 +466,42 @@ def test_a_message_given_back_after_its_time_expires(
 
 
 def test_a_message_given_back_before_its_time_expires_at_its_time(
-    channel: Channel, with_ttl: Callable[..., str], dead: str, let_pass: Callable[[int], None]
+    connect: Connect, names: Names, with_ttl: Callable[..., str], let_pass: Callable[[int], None]
 ) -> None:
     """A time counted anew from the second requeue would end after that of the message that follows it."""
-    queue, after = with_ttl(150, dead), with_ttl(150, dead)
-    channel.publish("first", routing_key=queue)
-    channel.publish("second", routing_key=after)
-    let_pass(SHORT)
-    for _ in range(2):
-        channel.consume(queue)
-        delivery = channel.expect("basic.deliver")
-        channel.call("basic.cancel", consumer_tag="c")
-        channel.send("basic.reject", delivery_tag=delivery["delivery_tag"], requeue=True)
-    assert sorted(channel.arrivals(dead, 2)) == ["first", "second"]
-    assert channel.counts(queue) == (0, 0)
+
+    def attempt(pace: Pace) -> None:
+        channel = connect().channel()
+        dead = channel.declare(names.queue("dead"))
+        queue, after = (with_ttl(8 * SHORT, dead) for _ in range(2))
+        pace.step()
+        channel.publish("first", routing_key=queue)
+        let_pass(SHORT)
+        channel.publish("second", routing_key=after)
+        for _ in range(2):
+            channel.consume(queue)
+            delivery = channel.expect("basic.deliver")
+            channel.call("basic.cancel", consumer_tag="c")
+            channel.send("basic.reject", delivery_tag=delivery["delivery_tag"], requeue=True)
+        channel.hears_nothing(queue)
+        pace.step()
+        assert channel.arrivals(dead, 2) == ["first", "second"]
+        assert channel.counts(queue) == (0, 0)
+
+    in_pace(attempt, 8 * SHORT / 1000)
 
 
 def test_messages_given_back_in_the_middle_expire_in_their_turn(
     channel: Channel, with_ttl: Callable[..., str], dead: str, let_pass: Callable[[int], None]
 ) -> None:
     queue = with_ttl(None, dead)
-    for body, expiration in (("a", LONG), ("b", 300), ("c", LONG)):
-        channel.publish(body, routing_key=queue, expiration=str(expiration))
     channel.call("basic.qos", prefetch_count=2)
     channel.consume(queue)
+    for body, expiration in (("a", LONG), ("b", SHORT), ("c", LONG)):
+        channel.publish(body, routing_key=queue, expiration=str(expiration))
     assert [delivery.body for delivery in channel.deliveries(2)] == [b"a", b"b"]
     channel.call("basic.cancel", consumer_tag="c")
-    let_pass(300)
+    let_pass(SHORT)
     channel.send("basic.nack", delivery_tag=0, multiple=True, requeue=True)
     assert channel.drain(queue) == ["a", "c"]
     assert channel.arrivals(dead, 1) == ["b"]
@@ -535,9 +545,11 @@ def test_a_purge_forgets_the_times(
     channel: Channel, with_ttl: Callable[..., str], dead: str, let_pass: Callable[[int], None]
 ) -> None:
     queue = with_ttl(SHORT, dead)
-    for _ in range(3):
-        channel.publish("m", routing_key=queue)
-    channel.call("queue.purge", queue=queue)
+    with channel.client.at_once():
+        for _ in range(3):
+            channel.publish("m", routing_key=queue)
+        channel.send("queue.purge", queue=queue)
+    channel.expect("queue.purge-ok", message_count=3)
     let_pass(SHORT)
     channel.publish("n", routing_key=queue)
     assert channel.arrivals(dead, 1) == ["n"]

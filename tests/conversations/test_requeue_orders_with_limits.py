@@ -9,6 +9,7 @@ import pytest
 
 from .client import Channel, Client
 from .conftest import Connect, Names
+from .pace import Pace, in_pace
 
 
 @pytest.fixture
@@ -267,15 +268,27 @@ def test_a_full_queue_with_priorities_drops_the_next_to_be_delivered(
 
 
 def test_what_came_back_keeps_its_place_and_its_time(
-    channel: Channel, declare: Callable[..., str], dead: str
+    connect: Connect, names: Names, declare: Callable[..., str]
 ) -> None:
-    queue = declare()
-    fill(channel, queue, "a b c", expiration="800")
-    channel.arrivals_kept(queue, 3)
-    fill(channel, queue, "d", expiration="60000")
-    give_back(channel, "312")
-    assert channel.arrivals(dead, 3) == ["a", "b", "c"]
-    assert channel.drain(queue) == ["d"]
+    def attempt(pace: Pace) -> None:
+        channel = connect().channel()
+        dead = channel.declare(names.queue("dead"))
+        queue = declare(x_dead_letter_routing_key=dead)
+        channel.call("basic.qos", prefetch_count=3)
+        channel.consume(queue)
+        pace.step()
+        for body in "abc":
+            channel.publish(body, routing_key=queue, expiration="800")
+        channel.deliveries(3)
+        channel.call("basic.cancel", consumer_tag="c")
+        fill(channel, queue, "d", expiration="60000")
+        give_back(channel, "312")
+        channel.counts(queue)
+        pace.step()
+        assert channel.arrivals(dead, 3) == ["a", "b", "c"]
+        assert channel.drain(queue) == ["d"]
+
+    in_pace(attempt, 0.8)
 
 
 def test_what_has_expired_makes_room_before_a_head_is_dropped(
