@@ -58,7 +58,8 @@ class Crowd:
 
 
 @pytest.fixture
-def crowd(own_broker: BrokerProcess) -> Iterator[Crowd]:
+def crowd(own_broker: BrokerProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
+    monkeypatch.setenv("AMQP_BROKER_PROTOCOL_HANDSHAKE_TIMEOUT", "300")  # they say no more than hello
     crowd = Crowd(own_broker)
     yield crowd
     crowd.go()
@@ -164,11 +165,11 @@ def test_a_batch_that_memory_has_no_room_for_waits_until_there_is(own_broker: Br
     own_broker.start()
     other = connect(own_broker).channel()
     other.declare("q", durable=True)
+    other.publish("transient", routing_key=other.declare("transient"))
     publisher = Publisher(own_broker, "q")
     limit(own_broker.pid, resource.RLIMIT_AS, virtual_size(own_broker.pid) + 48 * MIB)
     publisher.publish("x" * 32 * MIB)
     log_has(own_broker, "no memory for a batch of")
-    other.publish("transient", routing_key=other.declare("transient"))
     assert other.drain("transient") == ["transient"]
     publisher.publish_until_blocked("the store cannot write")
     is_calm(own_broker)

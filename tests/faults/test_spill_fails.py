@@ -48,6 +48,11 @@ def unprivileged(tmp_path: Path) -> Iterator[BrokerProcess]:
     assert "Traceback" not in process.stderr(), process.stderr()
 
 
+def wait_written(broker: BrokerProcess) -> None:
+    """Return when all that is persistent is on the disk: a durable queue is declared when it is, behind all before."""
+    connect(broker).channel().declare("mark", durable=True)
+
+
 def fill(
     channel: Channel, queue: str, count: int = COUNT, delivered: int = 0, **properties: Any
 ) -> list[str]:
@@ -151,6 +156,7 @@ def test_what_the_disk_does_not_give_back_ends_the_broker_and_a_start_has_all_th
     channel.declare("q", durable=True)
     bodies = fill(channel, "q", **PERSISTENT)
     wait_until(lambda: spilled(own_broker) > 0, "something to read back")
+    wait_written(own_broker)
     switch.write_text("pread (deleted)\n")
     channel.send("basic.consume", queue="q")
     assert own_broker.wait_ended() == 1
@@ -174,6 +180,7 @@ def test_the_broker_ends_as_well_if_a_client_that_goes_is_what_has_others_served
     connect(own_broker).channel().consume("q", no_ack=True)
     bodies = fill(publisher, "q", COUNT, 1, **PERSISTENT)
     wait_until(lambda: spilled(own_broker) > 0, "something to read back")
+    wait_written(own_broker)
     switch.write_text("pread (deleted)\n")
     active.client.drop()
     assert own_broker.wait_ended() == 1
@@ -194,6 +201,7 @@ def test_nothing_of_the_turn_that_could_not_be_finished_is_kept(
     channel.declare("full", durable=True, arguments={"x-max-length": COUNT})
     bodies = fill(channel, "full", **PERSISTENT)
     wait_until(lambda: spilled(own_broker) > 0, "something to read back")
+    wait_written(own_broker)
     switch.write_text("pread (deleted)\n")
     channel.call("tx.select")
     channel.publish("half", routing_key="first", **PERSISTENT)

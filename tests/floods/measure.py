@@ -157,9 +157,9 @@ def _flooded(port: int, probe: Probe, name: str, seconds: float, scale: float) -
         return sent, received, probe.stop()
 
 
-def settled(pid: int, memory: float, opened: int) -> tuple[float, int]:
+def settled(pid: int, memory: float, opened: int, patience: float = SETTLE) -> tuple[float, int]:
     """What is left when both are back, or after a while."""
-    deadline = time.monotonic() + SETTLE
+    deadline = time.monotonic() + patience
     while True:
         left = resident(pid), descriptors(pid)
         if (left[0] <= memory + 1 and left[1] <= opened) or time.monotonic() > deadline:

@@ -101,8 +101,10 @@ class Probe:
             self._failure = error
 
     def _measure(self) -> None:
-        due = time.monotonic()
-        while not self._ending.is_set():
+        due, ending = time.monotonic(), False
+        # A last time after the end, which may come before this thread has begun.
+        while not ending:
+            ending = self._ending.is_set()
             now = time.monotonic()
             if now >= due:
                 self._publish(now)

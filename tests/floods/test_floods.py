@@ -17,7 +17,7 @@ from tests.docs.pages import ROOT
 from tests.floods import __main__ as command
 from tests.floods.floods import FLOODS
 from tests.floods.measure import Flooder, descriptors, resident, settled, trouble_in
-from tests.floods.probe import Probe
+from tests.floods.probe import PATIENCE, Probe
 from tests.server.broker_process import BrokerProcess
 
 SCALE = 0.01
@@ -46,7 +46,7 @@ def test_whatever_one_connection_does_another_is_served(broker: BrokerProcess) -
             assert latencies.count > 0, name
             assert trouble_in(broker.stderr()) == "", name
             assert sent + received >= 0
-        left, still_open = settled(broker.pid, memory + MOST_LEFT - 2, opened + 1)
+        left, still_open = settled(broker.pid, memory + MOST_LEFT - 2, opened + 1, PATIENCE)
     assert still_open <= opened + 1
     assert left - memory < MOST_LEFT
 
