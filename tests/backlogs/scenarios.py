@@ -37,7 +37,7 @@ HOUR: Final = 3_600_000
 OVERHEAD: Final = 400
 SHALLOW_TURNS: Final = 5
 # Seconds until messages expire or are due. By then all have to be published.
-LEAST_WAIT: Final = 1.5
+LEAST_WAIT: Final = 3.0
 
 
 class Backlog:

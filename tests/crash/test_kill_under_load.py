@@ -14,10 +14,11 @@ import signal
 import time
 from typing import Final
 
+import anyio
 import pytest
 
 from tests.crash.ledger import Ledger
-from tests.crash.load import DEATHS, PROMISES, QUEUES, Load, crash_seed, promise_of
+from tests.crash.load import DEATHS, PROMISES, QUEUES, WINDOW_SIZE, Load, crash_seed, promise_of
 from tests.crash.taking import take_everything
 from tests.server.blocking import PERSISTENT, Inbox
 from tests.server.broker_process import BrokerProcess
@@ -25,6 +26,18 @@ from tests.server.target import RunningBroker
 
 ROUNDS: Final = int(os.environ.get("AMQP_CRASH_ROUNDS", "3"))
 SEED: Final = crash_seed()
+
+
+async def wait_until_under_way(load: Load, ledger: Ledger) -> None:
+    """Return when there is something of all that is counted, however slow the machine is."""
+    queues = ledger.queues
+    with anyio.fail_after(30):
+        while not (
+            any(queue.settled for queue in queues.values())
+            and all(len(queues[source].confirmed) > WINDOW_SIZE for source, _ in DEATHS)
+        ):
+            assert load.failures() == [], f"seed {SEED}: clients failed before the kill"
+            await asyncio.sleep(0.005)
 
 
 async def kill(broker: BrokerProcess, load: Load, source: random.Random) -> None:
@@ -57,6 +70,8 @@ async def test_nothing_that_was_promised_is_broken_by_a_kill(own_broker: BrokerP
         await load.declare()
         await load.start()
         await asyncio.sleep(moment)
+        if not number:
+            await wait_until_under_way(load, ledger)
         assert load.failures() == [], f"round {number}, seed {SEED}: clients failed before the kill"
         await kill(own_broker, load, source)
         await load.finish()

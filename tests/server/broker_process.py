@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -34,11 +35,21 @@ class BrokerFailed(AssertionError):
     """The broker did not do what every test takes for granted: start, print its line, end in time."""
 
 
+def reserved_port() -> tuple[int, int]:
+    """A port of this machine that is given to nobody else who asks for any, and the descriptor that keeps it so.
+
+    A socket that does not listen is bound to it, which keeps nobody from listening there who names it.
+    """
+    with socket.socket() as reservation:
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.bind(("127.0.0.1", 0))
+        return reservation.getsockname()[1], reservation.detach()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is reserved until the tests end."""
+    port, _ = reserved_port()
+    return port
 
 
 def speaks_amqp(port: int) -> bool:
@@ -60,7 +71,8 @@ def installed_command() -> list[str]:
 class BrokerProcess:
     """One data directory and the process that serves it; `start` again after `stop` or `kill` to restart.
 
-    The port is chosen by the first start and kept by the following ones, as an operator would have it.
+    The port is chosen before the first start and kept by the following ones, as an operator would have it. Until this
+    object goes away nobody else is given it, which other tests that run at the same time would be, between two starts.
     """
 
     def __init__(self, data: Path, arguments: Sequence[str] = (), port: int = 0) -> None:
@@ -107,8 +119,9 @@ class BrokerProcess:
         """Start the process and return at once, whether or not it will ever listen."""
         assert not self.running, "already running"
         foreign = "AMQP_TEST_SERVE" in os.environ
-        if foreign and not self.port:
-            self.port = free_port()
+        if not self.port:
+            self.port, reservation = reserved_port()
+            weakref.finalize(self, os.close, reservation)
         self._log_start = self.log.stat().st_size
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

