@@ -236,13 +236,19 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[SecureBroker]:
     """One that wants a header on both of its ports. Somebody but guest may come from anywhere."""
-    more = '[protocol]\nhandshake_timeout = "1s"\n[auth]\ndefault_user = "anna"\ndefault_pass = "secret"\n'
-    secure = SecureBroker(tmp_path_factory.mktemp("proxied"), authority, more=more)
-    file = secure.process.data.with_name("broker.toml")
-    file.write_text(file.read_text().replace("[listeners]\n", "[listeners]\nproxy_protocol = true\n"))
+    more = '[auth]\ndefault_user = "anna"\ndefault_pass = "secret"\n'
+    secure = proxied(tmp_path_factory.mktemp("proxied"), authority, more)
     with secure:
         yield secure
         assert secure.process.stop() == 0
+
+
+def proxied(directory: Path, authority: Authority, more: str = "") -> SecureBroker:
+    """A broker that wants a header, not started yet."""
+    secure = SecureBroker(directory, authority, more=more)
+    file = secure.process.data.with_name("broker.toml")
+    file.write_text(file.read_text().replace("[listeners]\n", "[listeners]\nproxy_protocol = true\n"))
+    return secure
 
 
 CREDENTIALS = pika.PlainCredentials("anna", "secret")
@@ -313,12 +319,13 @@ def test_who_brings_no_header_is_closed_without_a_word(broker: SecureBroker, sta
             assert everything(raw) == b""
 
 
-def test_who_brings_half_a_header_is_closed_in_time(broker: SecureBroker) -> None:
-    for port in (broker.process.port, broker.port):
-        with connected(port) as raw:
-            raw.sendall(b"PROXY TCP4 ")
-            assert everything(raw) == b""
-    broker.logs("closed connection .*: handshake timeout")
+def test_who_brings_half_a_header_is_closed_in_time(tmp_path: Path, authority: Authority) -> None:
+    with proxied(tmp_path, authority, '[protocol]\nhandshake_timeout = "1s"\n') as hasty:
+        for port in (hasty.process.port, hasty.port):
+            with connected(port) as raw:
+                raw.sendall(b"PROXY TCP4 ")
+                assert everything(raw) == b""
+        hasty.logs("closed connection .*: handshake timeout")
 
 
 def test_tls_that_begins_without_a_header_is_closed(broker: SecureBroker, authority: Authority) -> None:
@@ -328,10 +335,7 @@ def test_tls_that_begins_without_a_header_is_closed(broker: SecureBroker, author
 
 
 def test_the_loopback_rule_goes_by_the_clients_address(tmp_path: Path, authority: Authority) -> None:
-    secure = SecureBroker(tmp_path, authority)
-    file = secure.process.data.with_name("broker.toml")
-    file.write_text(file.read_text().replace("[listeners]\n", "[listeners]\nproxy_protocol = true\n"))
-    with secure:
+    with proxied(tmp_path, authority) as secure:
         for header, welcome in (
             (line(NEAR), True),
             (binary(NEAR), True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import warnings
@@ -41,11 +42,29 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def broker(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, authority: Authority
 ) -> Iterator[SecureBroker]:
-    directory = tmp_path_factory.mktemp(request.param)
+    with running(request.param, tmp_path_factory, authority) as secure:
+        yield secure
+
+
+@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+def hasty(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, authority: Authority
+) -> Iterator[SecureBroker]:
+    """One that does not wait for long: those that belong may be late where the machine is busy."""
+    more = '[protocol]\nhandshake_timeout = "2s"'
+    with running(request.param, tmp_path_factory, authority, more) as secure:
+        yield secure
+
+
+@contextlib.contextmanager
+def running(
+    loop: str, tmp_path_factory: pytest.TempPathFactory, authority: Authority, more: str = ""
+) -> Iterator[SecureBroker]:
+    directory = tmp_path_factory.mktemp(loop)
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "asyncio":
+        if loop == "asyncio":
             patch.setenv("PYTHONPATH", hide_uvloop(directory / "hidden"))
-        with SecureBroker(directory, authority, more='[protocol]\nhandshake_timeout = "1s"') as secure:
+        with SecureBroker(directory, authority, more=more) as secure:
             yield secure
             assert secure.process.stop() == 0
 
@@ -223,24 +242,24 @@ def test_a_tls_client_on_the_plain_port_gets_no_further(broker: SecureBroker) ->
         assert connection.is_open
 
 
-def test_who_says_nothing_is_closed_in_time(broker: SecureBroker) -> None:
-    with socket.create_connection(("127.0.0.1", broker.port), timeout=DEADLINE) as silent:
+def test_who_says_nothing_is_closed_in_time(hasty: SecureBroker) -> None:
+    with socket.create_connection(("127.0.0.1", hasty.port), timeout=DEADLINE) as silent:
         name = "{}:{}".format(*silent.getsockname())
         assert is_closed(silent)
-    broker.logs(rf"closed connection {name} -> .*: handshake timeout")
+    hasty.logs(rf"closed connection {name} -> .*: handshake timeout")
 
 
-def test_who_stops_within_the_tls_handshake_is_closed_in_time(broker: SecureBroker) -> None:
-    hello = client_hello(broker.authority.trusting())
-    with socket.create_connection(("127.0.0.1", broker.port), timeout=DEADLINE) as half:
+def test_who_stops_within_the_tls_handshake_is_closed_in_time(hasty: SecureBroker) -> None:
+    hello = client_hello(hasty.authority.trusting())
+    with socket.create_connection(("127.0.0.1", hasty.port), timeout=DEADLINE) as half:
         name = "{}:{}".format(*half.getsockname())
         half.sendall(hello[: len(hello) // 2])
         assert is_closed(half)
-    broker.logs(rf"closed connection {name} -> .*: handshake timeout")
+    hasty.logs(rf"closed connection {name} -> .*: handshake timeout")
 
 
-def test_who_has_made_the_tls_handshake_alone_is_closed_in_time(broker: SecureBroker) -> None:
-    with broker.wrapped() as silent:
+def test_who_has_made_the_tls_handshake_alone_is_closed_in_time(hasty: SecureBroker) -> None:
+    with hasty.wrapped() as silent:
         assert is_closed(silent)
 
 
