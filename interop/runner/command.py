@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import importlib.util
 import os
 import signal
 import subprocess
@@ -69,10 +70,14 @@ def main(words: list[str]) -> int:
         return 0
     # Brokers and programs are children in groups of their own: they end only if this ends in good order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if picked and not chosen.prepare and importlib.util.find_spec("trustme") is None:
+        needed = "which makes the certificates of both brokers: pip install '.[test]' there"
+        print(f"{sys.executable} does not have trustme, {needed}", file=sys.stderr)
+        return 1
     ready, not_run = _prepared(picked, chosen.here)
     if chosen.prepare:
         return 1 if not_run else 0
-    failed = _run_all(ready, chosen, not_run)
+    failed = bool(picked) and _run_all(ready, chosen, not_run)
     if DIFFERENTIAL in chosen.names or not chosen.names:
         print(f"\n{DIFFERENTIAL}", flush=True)
         environment = {key: text for key, text in os.environ.items() if key != "PYTHONSAFEPATH"}
@@ -96,7 +101,7 @@ def _prepared(picked: list[Client], here: bool) -> tuple[list[tuple[Client, Prog
 
 
 def _run_all(ready: list[tuple[Client, Program]], chosen: argparse.Namespace, not_run: list[str]) -> bool:
-    """Whether anything failed."""
+    """Whether anything failed, or the broker that was to be looked at was not to be had at all."""
     rows: list[results.Row] = []
     with tempfile.TemporaryDirectory(prefix="interop-") as folder:
         authority = Authority(Path(folder))
@@ -117,7 +122,8 @@ def _run_all(ready: list[tuple[Client, Program]], chosen: argparse.Namespace, no
                     rows += _run_one(client, program, broker, authority, names)
                     results.save(chosen.results, rows)
     _print_counts(rows, not_run)
-    return any(row["outcome"] == "failed" for row in rows)
+    looked_at = KINDS[next(iter(chosen.broker or KINDS))].name
+    return any(row["outcome"] == "failed" for row in rows) or looked_at not in {row["broker"] for row in rows}
 
 
 def _run_one(

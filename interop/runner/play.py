@@ -70,11 +70,13 @@ def play(program: Program, names: list[str], broker: Broker, authority: Authorit
 
 def _one_process(program: Program, names: list[str], variables: dict[str, str]) -> Iterator[Result]:
     """What one process says of these scenarios, until it has said all, or failed in one."""
-    with tempfile.TemporaryFile() as errors:
+    # What programs and their libraries leave in the place for temporary files goes when they have ended.
+    left = tempfile.TemporaryDirectory(prefix="interop-", ignore_cleanup_errors=True)
+    with left as place, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [*program.command, *names],
             cwd=program.folder,
-            env=variables,
+            env=variables | {"TMPDIR": place},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -19,6 +19,8 @@ ROOT: Final = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
 from interop.runner import clients, results  # noqa: E402
+from interop.runner.brokers import Authority, Broker  # noqa: E402
+from interop.runner.play import play  # noqa: E402
 from interop.runner.relay import Relay, content_headers  # noqa: E402
 from interop.runner.scenarios import SETS  # noqa: E402
 
@@ -201,6 +203,32 @@ def test_a_frozen_relay_passes_nothing_and_notices_when_the_broker_gives_up(
     assert relay.wait_dropped(10)
 
 
+# -- the programs
+
+LEAVES_A_FILE: Final = """
+import json, tempfile
+kept = tempfile.NamedTemporaryFile(delete=False)
+print(json.dumps({"scenario": "ttl", "outcome": "ok", "detail": kept.name}))
+"""
+
+
+class NoBroker(Broker):
+    """For programs that ask for none."""
+
+    def start(self) -> None: ...
+
+    def alarm(self, *, on: bool) -> None: ...
+
+
+def test_what_a_program_leaves_among_temporary_files_goes_with_it(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    program = clients.Program([sys.executable, "-c", LEAVES_A_FILE], tmp_path, "1")
+    broker = NoBroker(tmp_path / "broker", authority)
+    (result,) = play(program, ["ttl"], broker, authority)
+    assert result.outcome == "ok"
+    assert not Path(result.detail).exists()
+
+
 # -- the command
 
 
@@ -227,8 +255,25 @@ def test_the_command_refuses_a_client_that_is_not_there() -> None:
     assert (done.returncode, "unknown: no-such-client" in done.stderr) == (2, True)
 
 
-def test_the_command_counts_a_client_that_cannot_be_run_as_not_run(tmp_path: Path) -> None:
+def test_the_command_counts_a_client_that_cannot_be_run_as_not_run_and_fails_if_that_was_all(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "results.json"
     done = command("amqplib", "--here", "--results", str(file))
     assert "amqplib            not run: only Python clients" in done.stdout
     assert not file.exists() or json.loads(file.read_text()) == []
+    assert done.returncode == 1
+
+
+def test_the_command_says_what_the_environment_lacks_before_it_prepares_anything() -> None:
+    run = str(ROOT / "interop" / "run")
+    without = "import runpy, sys; sys.modules['trustme'] = None; sys.argv = sys.argv[1:]"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{without}; runpy.run_path(sys.argv[0], run_name='__main__')", run, "pika"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "does not have trustme" in done.stderr
+    assert "preparing" not in done.stderr
