@@ -94,7 +94,8 @@ class Worker:
         with log.open("wb") as sink:
             self.process = subprocess.Popen(
                 [*command, "--loglevel=INFO"],
-                env=os.environ | environment,
+                # Pools leave a directory behind; here it goes with the test's own.
+                env=os.environ | environment | {"TMPDIR": str(log.parent)},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
