@@ -58,6 +58,9 @@ _CREDENTIALS: Final = struct.Struct("3i")
 # What is taken from rw for all: only the owner may connect.
 ONLY_OWNER: Final = 0o177
 
+# The state of a connection that published during an alarm, as RabbitMQ calls it.
+BLOCKED: Final = "blocked"
+
 T = TypeVar("T")
 
 
@@ -102,11 +105,12 @@ class OpenConnection(Connected):
 
     def row(self) -> dict[str, object]:
         connection = self._client.connection
+        blocked = connection.paused and connection.phase == RUNNING
         return {
             "name": self.name,
             "user": self.user,
             "vhost": self.vhost,
-            "state": PHASE_NAMES[connection.phase],
+            "state": BLOCKED if blocked else PHASE_NAMES[connection.phase],
             "channels": self.channels,
             "tls": self._client.transport.get_extra_info("ssl_object") is not None,
             "provided_name": self._said("connection_name"),

@@ -23,6 +23,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from amqp_broker.server.commits import RETRY, STORE_FAILS
 from amqp_broker.server.control import COMMIT_PATIENCE, LONGEST_REQUEST, MOST, REQUEST_PATIENCE
 from amqp_broker.server.control_place import NAME, connect, exchange, short_path
+from amqp_broker.server.server import TICK
 from amqp_broker.server.unix_socket import UnixSocket
 from tests.cli.administered import Administered, administered, ending_of, is_open
 from tests.server.broker_process import BrokerProcess
@@ -567,6 +568,29 @@ def test_a_change_that_cannot_reach_the_disk_is_not_called_done(
     broker.advance(RETRY)
     wait_for(lambda: broker.look(lambda server: server._commits.failing is None))
     assert answer_to(connected, b'{"verb": "users.show", "arguments": {"name": "late"}}\n')["name"] == "late"
+
+
+def test_who_publishes_during_an_alarm_is_listed_as_blocked_until_it_is_over(
+    moved: tuple[MovedBroker, socket.socket],
+) -> None:
+    broker, connected = moved
+
+    def states() -> list[str]:
+        rows = answer_to(connected, b'{"verb": "connections.list"}\n')
+        return sorted(row["state"] for row in rows)
+
+    publisher = broker.dial()
+    broker.dial()
+    channel = publisher.channel()
+    away = broker.directory.with_name("away")
+    broker.directory.rename(away)
+    broker.advance(TICK)
+    assert states() == ["running", "running"]
+    channel.publish("held back", exchange="amq.fanout")
+    wait_for(lambda: states() == ["blocked", "running"])
+    away.rename(broker.directory)
+    broker.advance(TICK)
+    assert states() == ["running", "running"]
 
 
 def wait_for(happened: Callable[[], object]) -> None:
