@@ -17,6 +17,8 @@ NO_TEXT: Final = "Not UTF-8, base64 is: "
 
 # Levels of lists and objects within each other: what is kept has to be read again, by a parser that gives up some time.
 DEEPEST: Final = 64
+# What is written of an argument from a client, which may be nested as deep as its frame allows.
+TOO_DEEP: Final = "nested too deep to be written"
 
 _SMALLEST: Final = -(2**63)
 _LARGEST: Final = 2**63 - 1
@@ -73,12 +75,15 @@ def _levels(value: object) -> Iterator[list[object]]:
         level = following
 
 
-def json_of_field(field: Field) -> object:
+def json_of_field(field: Field, levels: int = DEEPEST) -> object:
+    """levels: of lists and objects that may lie within each other; `TOO_DEEP` stands for what lies deeper."""
     value = field.value
+    if isinstance(value, (dict, list)) and not levels:
+        return TOO_DEEP
     if isinstance(value, dict):
-        return json_of_table(value)
+        return json_of_table(value, levels)
     if isinstance(value, list):
-        return [json_of_field(item) for item in value]
+        return [json_of_field(item, levels - 1) for item in value]
     if isinstance(value, bytes):
         return text_of(value)
     if isinstance(value, tuple):
@@ -87,9 +92,10 @@ def json_of_field(field: Field) -> object:
     return value
 
 
-def json_of_table(table: dict[str, Field]) -> dict[str, object]:
+def json_of_table(table: dict[str, Field], levels: int = DEEPEST) -> dict[str, object]:
+    """levels: as for `json_of_field`, with the table itself."""
     return {
-        text_of(name.encode("utf-8", "surrogateescape")): json_of_field(field)
+        text_of(name.encode("utf-8", "surrogateescape")): json_of_field(field, levels - 1)
         for name, field in sorted(table.items())
     }
 

@@ -14,7 +14,7 @@ from amqp_broker.broker.broker import Broker
 from amqp_broker.broker.flags import ExchangeFlags, QueueFlags
 from amqp_broker.content.table import Field, field_of
 from amqp_broker.definitions import load, read, write
-from amqp_broker.definitions.values import field_of_json, json_of_field
+from amqp_broker.definitions.values import DEEPEST, TOO_DEEP, field_of_json, json_of_field
 from tests.broker.ledger_store import LedgerStore
 
 EXPORT = Path(__file__).parent / "exports" / "rabbitmq-3.10.8-http.json"
@@ -127,6 +127,31 @@ def test_internal_and_transient_things_are_written_as_such() -> None:
 
 
 # -- values
+
+
+def nested(levels: int, kind: str) -> Field:
+    field = Field("V", None)
+    for _ in range(levels):
+        field = Field("F", {"a": field}) if kind == "F" else Field("A", [field])
+    return field
+
+
+@pytest.mark.parametrize("kind", ["F", "A"])
+@pytest.mark.parametrize("levels", [DEEPEST - 1, DEEPEST, 20_000])
+def test_arguments_of_any_depth_are_written_so_that_they_can_be_read(levels: int, kind: str) -> None:
+    """A client may nest them as deep as a frame allows."""
+    made = broker()
+    root = made.vhosts["/"]
+    arguments = {"deep": nested(levels, kind)}
+    queue = root.declare_queue("q", DURABLE, arguments, None)
+    root.declare_exchange("x", "fanout", ExchangeFlags(True, False, False), arguments)
+    root.bind(root.exchanges["amq.fanout"], queue, "", arguments)
+    content = written(made)
+    for row in (content["queues"][0], content["exchanges"][0], content["bindings"][0]):
+        assert (TOO_DEEP in json.dumps(row["arguments"])) is (levels >= DEEPEST)
+    again = Broker(LedgerStore())
+    load(read(json.dumps(content)), again)
+    assert again.vhosts["/"].queues["q"].name == "q"
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
