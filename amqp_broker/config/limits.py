@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from amqp_broker.config.address_limits import AddressLimits
@@ -126,3 +127,14 @@ class Limits(AddressLimits, frozen=True, kw_only=True):
             wait. It may not be above the high watermark.""",
         ),
     ] = 256 * 1024
+
+
+def limits_contradictions(limits: Limits) -> Iterator[tuple[str, str, str]]:
+    """Values that are each allowed but not together: the option's path, its value, and why not."""
+    low, high = limits.output_low_watermark, limits.output_high_watermark
+    if low > high:
+        yield (
+            "limits.output_low_watermark",
+            str(low),
+            f"may not be above limits.output_high_watermark, which is {high}",
+        )

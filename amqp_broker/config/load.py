@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from amqp_broker.config.auth import auth_contradictions
 from amqp_broker.config.errors import ConfigError
+from amqp_broker.config.limits import limits_contradictions
 from amqp_broker.config.option import ENVIRONMENT_PREFIX, Option
 from amqp_broker.config.options import Config, options, sections
 from amqp_broker.config.tls import tls_contradictions
@@ -72,7 +73,7 @@ def load_config(
     if flags:
         _apply_flags(values, flags)
     config = _build(values)
-    for problem in contradictions(config, str(file) if file is not None else "configuration"):
+    for problem in contradictions(config, file):
         raise problem
     return config
 
@@ -91,7 +92,7 @@ def load_file(
     """
     values, problems = read_values(file, {}, os.environ, notes)
     config = _build(values)
-    return config, problems or contradictions(config, str(file))
+    return config, problems or contradictions(config, file)
 
 
 def read_values(
@@ -133,25 +134,20 @@ def is_rabbitmq_conf(path: Path) -> bool:
     return path.suffix == ".conf" or (path.is_dir() and any(path.glob("*.conf")))
 
 
-def contradictions(config: Config, source: str) -> list[ConfigError]:
-    """Values that are each allowed but not together."""
-    limits = config.limits
-    problems = []
-    if limits.output_low_watermark > limits.output_high_watermark:
-        problems.append(
-            ConfigError(
-                source,
-                f"may not be above limits.output_high_watermark, which is {limits.output_high_watermark}",
-                key="limits.output_low_watermark",
-                value=str(limits.output_low_watermark),
-            )
-        )
-    for key, value, problem in (
+def contradictions(config: Config, file: str | os.PathLike[str] | None) -> list[ConfigError]:
+    """Values that are each allowed but not together. file: where they come from, if any does."""
+    found = [
+        *limits_contradictions(config.limits),
         *tls_contradictions(config.listeners, config.tls),
         *auth_contradictions(config.auth),
-    ):
-        problems.append(ConfigError(source, problem, key=key, value=value))
-    return problems
+    ]
+    # In a rabbitmq.conf the names are others.
+    text = Path(file).read_text("utf-8") if found and file and not is_rabbitmq_conf(Path(file)) else ""
+    source = str(file) if file else "configuration"
+    return [
+        ConfigError(source, problem, key=key, value=value, line=find_line(text, tuple(key.split("."))))
+        for key, value, problem in found
+    ]
 
 
 def nearest(path: str) -> str:

@@ -117,6 +117,8 @@ class Preflight:
         try:
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
                 problem = "there is a file that is not a socket"
+            elif _is_answered(path):
+                self._add(self.notes, "listeners.unix", path, TAKEN)
         except FileNotFoundError:
             if not os.path.isdir(directory):
                 problem = f"there is no directory {quoted(directory)}"
@@ -143,6 +145,14 @@ def _failure(family: int, where: tuple[object, ...]) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+def _is_answered(path: str) -> bool:
+    """Whether somebody listens on a Unix socket; one that was left behind is replaced."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # At once: where too many wait already, nobody would be let in for long.
+        probe.settimeout(0)
+        return probe.connect_ex(path) in (0, errno.EAGAIN)
 
 
 def _certificate_files(tls: Tls) -> Iterator[tuple[str, str]]:

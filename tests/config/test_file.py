@@ -238,8 +238,18 @@ def test_a_backend_without_an_address_to_ask(write_file: WriteFile) -> None:
 
 def test_watermarks_that_contradict_each_other(write_file: WriteFile) -> None:
     error = refused(write_file("[limits]\noutput_high_watermark = 4096\n"))
-    assert error.key == "limits.output_low_watermark"
+    assert (error.key, error.line) == ("limits.output_low_watermark", 1)
     assert "may not be above limits.output_high_watermark" in str(error)
+
+
+def test_values_that_contradict_each_other_are_found_in_the_file(write_file: WriteFile) -> None:
+    path = write_file(
+        "[limits]\noutput_high_watermark = 8192\noutput_low_watermark = 9000\n[listeners]\ntcp = []\n"
+    )
+    assert [(problem.line, problem.key) for problem in check_file(path)] == [
+        (3, "limits.output_low_watermark"),
+        (5, "listeners.tcp"),
+    ]
 
 
 def test_checking_a_file_reports_every_problem_in_it(write_file: WriteFile) -> None:

@@ -153,6 +153,7 @@ def test_arguments_of_any_depth_are_written_so_that_they_can_be_read(levels: int
     load(read(json.dumps(content)), again)
     assert again.vhosts["/"].queues["q"].name == "q"
 
+
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import socket
 import ssl
@@ -193,6 +194,21 @@ def test_a_broker_that_runs_already_is_no_mistake(place: Place) -> None:
         assert said == (0, [f'listeners.tcp = "{address}": somebody listens there now', "ok"])
 
 
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_nor_is_one_on_a_unix_socket_unless_it_has_gone(place: Place, tmp_path: Path, waiting: int) -> None:
+    """waiting: connections that nobody has accepted, of which there is room for one."""
+    path = str(tmp_path / "s")
+    text = f'[listeners]\ntcp = []\nunix = ["{path}"]\n'
+    with socket.socket(socket.AF_UNIX) as taken, contextlib.ExitStack() as clients:
+        taken.bind(path)
+        taken.listen(0)
+        for _ in range(waiting):
+            clients.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+        said = place.check(text)
+        assert said == (0, [f'listeners.unix = "{path}": somebody listens there now', "ok"])
+    assert place.check(text) == (0, ["ok"])
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
@@ -226,9 +242,7 @@ def test_a_backend_that_asks_needs_its_addresses(place: Place) -> None:
         for missing_one in needed:
             rows = [f'{name}_path = "{paths[name]}"\n' for name in needed if name != missing_one]
             text = f'[listeners]\ntcp = ["127.0.0.1:0"]\n[auth]\nbackends = ["{backend}"]\n[auth.http]\n{"".join(rows)}'
-            problem = (
-                f'auth.http.{missing_one}_path = "": has to be an address, as auth.backends has "{backend}"'
-            )
+            problem = f'5: auth.http.{missing_one}_path = "": has to be an address, as auth.backends has "{backend}"'
             assert place.check(text) == (1, [problem])
         rows = [f'{name}_path = "{paths[name]}"\n' for name in needed]
         text = f'[listeners]\ntcp = ["127.0.0.1:0"]\n[auth]\nbackends = ["{backend}"]\n[auth.http]\n{"".join(rows)}'
