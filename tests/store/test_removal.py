@@ -80,7 +80,9 @@ async def test_a_killed_writer_leaves_the_rest_to_the_next(with_process: Subject
     assert queues[2].count == 1
     if 1 in queues:
         assert not whole_queue
-        assert (queues[1].count, queues[1].lanes[0].last_seq) == (0, MANY * 4)
+        assert queues[1].count == 0
+        # The latter if it had tidied up after all before it was killed: then no entry can be taken for an old one.
+        assert queues[1].lanes[0].last_seq in (MANY * 4, 0)
     await with_process.until_rows(1)
 
 
