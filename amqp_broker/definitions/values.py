@@ -89,6 +89,9 @@ def json_of_field(field: Field, levels: int = DEEPEST) -> object:
     if isinstance(value, tuple):
         scale, unscaled = value
         return unscaled / 10**scale
+    if isinstance(value, int) and value > _LARGEST:
+        # A timestamp: the long of the same octets, since nothing larger can be read again.
+        return value - 2**64
     return value
 
 

@@ -149,9 +149,19 @@ def test_arguments_of_any_depth_are_written_so_that_they_can_be_read(levels: int
     content = written(made)
     for row in (content["queues"][0], content["exchanges"][0], content["bindings"][0]):
         assert (TOO_DEEP in json.dumps(row["arguments"])) is (levels >= DEEPEST)
-    again = Broker(LedgerStore())
+    again = broker()
     load(read(json.dumps(content)), again)
-    assert again.vhosts["/"].queues["q"].name == "q"
+    assert written(again)["queues"] == content["queues"]
+
+
+def test_a_timestamp_that_no_number_in_a_file_can_be_comes_back_with_the_same_octets() -> None:
+    made = broker()
+    made.vhosts["/"].declare_queue("q", DURABLE, {"t": Field("T", 2**64 - 1)}, None)
+    content = written(made)
+    again = broker()
+    load(read(json.dumps(content)), again)
+    assert content["queues"][0]["arguments"] == {"t": -1}
+    assert written(again)["queues"] == content["queues"]
 
 
 SCALARS = (
