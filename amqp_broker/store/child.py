@@ -8,6 +8,7 @@ little, to start soon.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -18,9 +19,10 @@ from typing import Final
 from amqp_broker.store.environment import log_path, open_environment
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.logged import LoggedWriter
-from amqp_broker.store.loop import complain, refuse, serve
+from amqp_broker.store.loop import refuse, serve
 from amqp_broker.store.writer import Writer
 
+STDERR: Final = 2
 # Seconds for which one thread may keep the other from running.
 SWITCH_INTERVAL: Final = 0.0005
 # Objects that are made before those among them are looked for that refer to each other. Batches are made of many and
@@ -49,9 +51,16 @@ def main(arguments: list[str]) -> int:
     except StoreError as error:
         refuse(descriptor, error)
         return 1
-    serve(descriptor, writer)
+    serve(descriptor, writer, complain)
     writer.close()
     return 0
+
+
+def complain(text: str) -> None:
+    """Say what nobody waits for: the broker has it logged."""
+    # One that was killed does not listen any more.
+    with contextlib.suppress(OSError):
+        os.write(STDERR, f"{text}\n".encode(errors="replace"))
 
 
 if __name__ == "__main__":

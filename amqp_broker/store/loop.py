@@ -9,12 +9,11 @@ its end.
 
 from __future__ import annotations
 
-import contextlib
 import marshal
 import os
 import select
 import struct
-import sys
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from amqp_broker.store.errors import StoreDied, StoreError
@@ -100,15 +99,8 @@ def _read(descriptor: int, buffer: memoryview) -> int:
         return 0
 
 
-def complain(text: str) -> None:
-    """Say on standard error what nobody waits for."""
-    # Where the disk is full, so may be the log.
-    with contextlib.suppress(OSError, AttributeError):
-        sys.stderr.write(f"{text}\n")
-
-
-def serve(descriptor: int, writer: LoggedWriter) -> None:
-    """Serve one client on a connected, blocking stream socket until it closes."""
+def serve(descriptor: int, writer: LoggedWriter, complain: Callable[[str], None]) -> None:
+    """Serve one client on a connected, blocking stream socket until it closes. complain: told why it ended early."""
     _answer(descriptor, [ANSWER.pack(READY, OK, 0)])
     inbox = Inbox(descriptor)
     poll = select.poll()

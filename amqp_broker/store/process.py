@@ -2,16 +2,18 @@
 lock.
 
 The child inherits the lock of the store and one end of a socket pair. It outlives a broker that is killed for
-as long as it takes to finish what it was sent.
+as long as it takes to finish what it was sent. What it says on standard error is logged like all else.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import threading
+from typing import IO, TYPE_CHECKING
 
 import anyio.to_thread
 
@@ -21,6 +23,8 @@ from amqp_broker.store.carrier import Carrier
 if TYPE_CHECKING:
     from amqp_broker.store.open import DataDirectory
 
+_log = logging.getLogger(__name__)
+
 
 class ProcessCarrier(Carrier):
     """Carries batches to a child process; pid is None before `spawn`."""
@@ -29,6 +33,7 @@ class ProcessCarrier(Carrier):
         super().__init__(directory.path)
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
+        self._listener: threading.Thread | None = None
 
     @property
     def pid(self) -> int | None:
@@ -49,17 +54,30 @@ class ProcessCarrier(Carrier):
                 stdin=subprocess.DEVNULL,
                 # Whoever reads the broker's output to its end must not wait for an orphaned writer.
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 pass_fds=(theirs.fileno(), lock),
                 env=_environment(),
                 # Out of the terminal's reach: an interrupt is for the broker.
                 process_group=0,
             )
+        assert self._process.stderr is not None
+        self._listener = threading.Thread(
+            target=_log_lines, args=(self._process.stderr,), name="store lines", daemon=True
+        )
+        self._listener.start()
         directory.give_store_lock()
         self._socket = ours
 
     async def _ended(self) -> None:
-        if self._process is not None:
+        if self._process is not None and self._listener is not None:
             await anyio.to_thread.run_sync(self._process.wait)
+            await anyio.to_thread.run_sync(self._listener.join)
+
+
+def _log_lines(said: IO[bytes]) -> None:
+    with said:
+        for line in said:
+            _log.warning("the store's writer: %s", line.decode(errors="replace").rstrip())
 
 
 def _environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ thread owns every write transaction of the environment, which it shares with thi
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -16,11 +17,13 @@ from amqp_broker.store.carrier import Carrier
 from amqp_broker.store.environment import log_path
 from amqp_broker.store.errors import StoreError
 from amqp_broker.store.logged import LoggedWriter
-from amqp_broker.store.loop import complain, refuse, serve
+from amqp_broker.store.loop import refuse, serve
 from amqp_broker.store.writer import Writer
 
 if TYPE_CHECKING:
     from amqp_broker.store.open import DataDirectory
+
+_log = logging.getLogger(__name__)
 
 
 class ThreadCarrier(Carrier):
@@ -46,13 +49,13 @@ class ThreadCarrier(Carrier):
                     Writer(directory.environment, directory.path, directory.resizing),
                     log_path(directory.path),
                     logged=directory.logged,
-                    complain=complain,
+                    complain=_log.warning,
                 )
             except StoreError as error:
                 refuse(connection.fileno(), error)
             else:
                 try:
-                    serve(connection.fileno(), writer)
+                    serve(connection.fileno(), writer, _log.warning)
                 finally:
                     writer.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import socket
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tests.server.broker_process import PROTOCOL_HEADER, BrokerProcess
 MIB = 1 << 20
 FEW = 48
 MANY = 80
+NO_MEMORY = "no memory left to write the store with"
 
 
 class Crowd:
@@ -181,9 +183,11 @@ def test_a_batch_that_memory_has_no_room_for_waits_until_there_is(own_broker: Br
     assert connect(own_broker).channel().drain("q") == publisher.bodies
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
 def test_a_writer_without_memory_ends_the_broker_with_a_word_and_nothing_confirmed_is_lost(
-    own_broker: BrokerProcess,
+    own_broker: BrokerProcess, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
+    monkeypatch.setenv("AMQP_BROKER_LOG_FORMAT", form)
     own_broker.start()
     connect(own_broker).channel().declare("q", durable=True)
     publisher = Publisher(own_broker, "q")
@@ -193,7 +197,13 @@ def test_a_writer_without_memory_ends_the_broker_with_a_word_and_nothing_confirm
     limit(writer, resource.RLIMIT_AS, virtual_size(writer) + 24 * MIB)
     publisher.publish("x" * 64 * MIB)
     assert own_broker.wait_ended() == 1
-    assert "no memory left to write the store with" in own_broker.stderr()
+    (word,) = [line for line in own_broker.stderr().splitlines() if "no memory left to write" in line]
+    # The writer is another process, but its line one of the log.
+    if form == "json":
+        said = json.loads(word)
+        assert (said["level"], said["message"]) == ("warning", f"the store's writer: {NO_MEMORY}")
+    else:
+        assert word.endswith(f" [WARNING] the store's writer: {NO_MEMORY}")
     assert "the store's writer has stopped" in own_broker.stderr().splitlines()[-1]
     own_broker.start()
     assert connect(own_broker).channel().drain("q")[:1] == ["small"]
