@@ -43,54 +43,82 @@ SAMPLE: Final = 32
 class Memory(Chore):
     """limit: octets that messages may take in memory, 0 for any number."""
 
-    __slots__ = ("_broker", "_goes_on", "_looked", "limit")
+    __slots__ = ("_broker", "_going", "_in_line", "_looked", "_queues", "_taken", "_whole_runs", "limit")
 
     def __init__(self, broker: Broker, limit: int) -> None:
         self._broker: Broker = broker
         self.limit: int = limit
         # By channel, up to which delivery tag its deliveries were looked at.
         self._looked: dict[object, int] = {}
-        self._goes_on: bool = False
-
-    def go_on(self) -> bool:
-        self._goes_on = False
-        self.relieve()
-        return True
+        # What was begun and takes longer than a turn: the octets that are taken, roughly, the queues that held
+        # something, and those of them whose turn is still to come, the last one first.
+        self._taken: int = 0
+        self._queues: list[Queue] = []
+        self._going: list[Queue] = []
+        self._whole_runs: bool = False
+        self._in_line: bool = False
 
     def relieve(self) -> None:
         """Have messages leave memory if they take more than the limit.
 
         Of what is ready, the largest queues' first: each keeps a run at its head, and what makes no whole run; if
-        that is not enough, it keeps nothing. What takes longer than a turn goes on as a chore.
+        that is not enough, it keeps nothing. What takes longer than a turn goes on as a chore. What is under way is
+        begun anew: other queues may be the largest by now.
         """
         if not self.limit:
             return
-        queues = self._queues()
+        queues = self._holding()
         channels = self._channels()
-        taken = sum([weight(queue) for queue in queues]) + sum([channel.octets for channel in channels])
+        weights = [(weight(queue), queue) for queue in queues]
+        taken = sum([each[0] for each in weights]) + sum([channel.octets for channel in channels])
         if taken <= self.limit:
             return
         taken -= self._take_outstanding(channels)
         self._take_waiting(queues)
-        most = RUNS_AT_ONCE
-        for keep, whole_runs in ((RUN_LENGTH, True), (0, False)):
-            heaviest = [(weight(queue), queue) for queue in queues]
-            heaviest.sort(key=itemgetter(0), reverse=True)
-            for before, queue in heaviest:
-                if taken * 100 <= self.limit * ENOUGH:
-                    return
-                most -= queue.page_out(keep, whole_runs, most)
-                taken += weight(queue) - before
-                if most <= 0:
-                    self._go_on_soon()
-                    return
-
-    def _go_on_soon(self) -> None:
-        if not self._goes_on:
-            self._goes_on = True
+        self._taken = taken
+        self._queues = queues
+        self._whole_runs = True
+        # Lighter ones have no whole run.
+        self._going = lightest_first([each for each in weights if each[0] >= RUN_LENGTH * ENTRY])
+        if not self._have_leave() and not self._in_line:
+            self._in_line = True
             self._broker.chores.add(self)
 
-    def _queues(self) -> list[Queue]:
+    def go_on(self) -> bool:
+        self._in_line = False
+        if self._have_leave():
+            return True
+        self._in_line = True
+        return False
+
+    def _have_leave(self) -> bool:
+        """A portion of it; whether nothing more has to leave, or can."""
+        most = RUNS_AT_ONCE
+        while most > 0 and self._taken * 100 > self.limit * ENOUGH:
+            if not self._going:
+                if not self._whole_runs:
+                    break
+                self._whole_runs = False
+                self._going = lightest_first([(weight(queue), queue) for queue in self._queues])
+                self._queues = []
+                continue
+            queue = self._going.pop()
+            if queue.deleted:
+                continue
+            before = weight(queue)
+            keep = RUN_LENGTH if self._whole_runs else 0
+            most -= queue.page_out(keep, self._whole_runs, most)
+            self._taken += weight(queue) - before
+            if most <= 0:
+                # It may have more.
+                self._going.append(queue)
+        if most <= 0:
+            return False
+        self._queues = []
+        self._going = []
+        return True
+
+    def _holding(self) -> list[Queue]:
         """Those that hold something."""
         queues: list[Queue] = []
         for vhost in self._broker.vhosts.values():
@@ -166,6 +194,11 @@ class Outstanding:
                     return saved
             self.looked = max(self.looked, tag)
         return saved
+
+
+def lightest_first(weights: list[tuple[int, Queue]]) -> list[Queue]:
+    weights.sort(key=itemgetter(0))
+    return [each[1] for each in weights]
 
 
 def weight(queue: Queue) -> int:
