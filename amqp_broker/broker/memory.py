@@ -51,10 +51,10 @@ class Memory(Chore):
         # By channel, up to which delivery tag its deliveries were looked at.
         self._looked: dict[object, int] = {}
         # What was begun and takes longer than a turn: the octets that are taken, roughly, the queues that held
-        # something, and those of them whose turn is still to come, the last one first.
+        # something, and those of them whose turn is still to come, the last one first, with what they weighed.
         self._taken: int = 0
         self._queues: list[Queue] = []
-        self._going: list[Queue] = []
+        self._going: list[tuple[int, Queue]] = []
         self._whole_runs: bool = False
         self._in_line: bool = False
 
@@ -72,14 +72,12 @@ class Memory(Chore):
         weights = [(weight(queue), queue) for queue in queues]
         taken = sum([each[0] for each in weights]) + sum([channel.octets for channel in channels])
         if taken <= self.limit:
+            self._begin(taken, [], [])
             return
         taken -= self._take_outstanding(channels)
         self._take_waiting(queues)
-        self._taken = taken
-        self._queues = queues
-        self._whole_runs = True
         # Lighter ones have no whole run.
-        self._going = lightest_first([each for each in weights if each[0] >= RUN_LENGTH * ENTRY])
+        self._begin(taken, queues, [each for each in weights if each[0] >= RUN_LENGTH * ENTRY])
         if not self._have_leave() and not self._in_line:
             self._in_line = True
             self._broker.chores.add(self)
@@ -91,6 +89,13 @@ class Memory(Chore):
         self._in_line = True
         return False
 
+    def _begin(self, taken: int, queues: list[Queue], going: list[tuple[int, Queue]]) -> None:
+        going.sort(key=itemgetter(0))
+        self._taken = taken
+        self._queues = queues
+        self._going = going
+        self._whole_runs = True
+
     def _have_leave(self) -> bool:
         """A portion of it; whether nothing more has to leave, or can."""
         most = RUNS_AT_ONCE
@@ -99,19 +104,24 @@ class Memory(Chore):
                 if not self._whole_runs:
                     break
                 self._whole_runs = False
-                self._going = lightest_first([(weight(queue), queue) for queue in self._queues])
-                self._queues = []
+                self._going = [(weight(queue), queue) for queue in self._queues]
+                self._going.sort(key=itemgetter(0))
                 continue
-            queue = self._going.pop()
-            if queue.deleted:
+            before, queue = self._going.pop()
+            now = weight(queue)
+            if now != before:
+                # It was consumed from, purged or deleted meanwhile, or published to.
+                self._taken += now - before
+                if now:
+                    self._going.append((now, queue))
                 continue
-            before = weight(queue)
             keep = RUN_LENGTH if self._whole_runs else 0
             most -= queue.page_out(keep, self._whole_runs, most)
-            self._taken += weight(queue) - before
+            now = weight(queue)
+            self._taken += now - before
             if most <= 0:
                 # It may have more.
-                self._going.append(queue)
+                self._going.append((now, queue))
         if most <= 0:
             return False
         self._queues = []
@@ -194,11 +204,6 @@ class Outstanding:
                     return saved
             self.looked = max(self.looked, tag)
         return saved
-
-
-def lightest_first(weights: list[tuple[int, Queue]]) -> list[Queue]:
-    weights.sort(key=itemgetter(0))
-    return [each[1] for each in weights]
 
 
 def weight(queue: Queue) -> int:

@@ -117,8 +117,12 @@ class Preflight:
         try:
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
                 problem = "there is a file that is not a socket"
-            elif _is_answered(path):
-                self._add(self.notes, "listeners.unix", path, TAKEN)
+            else:
+                found = _answer(path)
+                if found in (0, errno.EAGAIN):
+                    self._add(self.notes, "listeners.unix", path, TAKEN)
+                elif found not in (errno.ECONNREFUSED, errno.ENOENT):
+                    problem = os.strerror(found)
         except FileNotFoundError:
             if not os.path.isdir(directory):
                 problem = f"there is no directory {quoted(directory)}"
@@ -147,12 +151,12 @@ def _failure(family: int, where: tuple[object, ...]) -> OSError | None:
     return None
 
 
-def _is_answered(path: str) -> bool:
-    """Whether somebody listens on a Unix socket; one that was left behind is replaced."""
+def _answer(path: str) -> int:
+    """What comes of connecting to a Unix socket, an errno or 0. One that was left behind refuses, and is replaced."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # At once: where too many wait already, nobody would be let in for long.
         probe.settimeout(0)
-        return probe.connect_ex(path) in (0, errno.EAGAIN)
+        return probe.connect_ex(path)
 
 
 def _certificate_files(tls: Tls) -> Iterator[tuple[str, str]]:

@@ -85,6 +85,7 @@ class Server:
             config, self.clock, self._new_client, self._has_room, self._address_limits
         )
         self._stopping = anyio.Event()
+        self._loading = anyio.Lock()
         self._garbage = Garbage()
         self.blocks = Blocks()
         self.behind = Behind()
@@ -149,13 +150,15 @@ class Server:
         if not self.config.data.load_definitions:
             _log.info("nothing to load again: data.load_definitions names no file")
             return
-        try:
-            await load_definitions_again(self.broker, self.config, self.portions)
-        except StoreError:
-            # The broker ends, and says why.
-            return
-        except Exception:
-            _log.exception("definitions: internal error")
+        # What is read later is loaded later.
+        async with self._loading:
+            try:
+                await load_definitions_again(self.broker, self.config, self.portions)
+            except StoreError:
+                # The broker ends, and says why.
+                return
+            except Exception:
+                _log.exception("definitions: internal error")
 
     def reload_certificates(self) -> None:
         """Read the files of certificates and keys again, for the connections that come from now on."""

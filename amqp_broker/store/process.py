@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 import anyio.to_thread
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from amqp_broker.store.open import DataDirectory
 
 _log = logging.getLogger(__name__)
+
+# Seconds for which the lines of a writer that has ended are waited for.
+LAST_WORDS: Final = 1.0
 
 
 class ProcessCarrier(Carrier):
@@ -71,7 +74,8 @@ class ProcessCarrier(Carrier):
     async def _ended(self) -> None:
         if self._process is not None and self._listener is not None:
             await anyio.to_thread.run_sync(self._process.wait)
-            await anyio.to_thread.run_sync(self._listener.join)
+            # It has what the writer said; whoever else holds the other end is not waited for.
+            await anyio.to_thread.run_sync(self._listener.join, LAST_WORDS)
 
 
 def _log_lines(said: IO[bytes]) -> None:

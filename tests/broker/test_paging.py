@@ -439,3 +439,30 @@ def test_what_leaves_in_several_turns_stays_in_order(house: House, kind: dict[st
         found.append(entry)
     assert [entry.message.body for entry in found[:2000]] == [b"%d" % number for number in range(2000)]
     assert (len(found), queue.ready_bytes, house.store.spilled) == (2010, 0, {})
+
+
+@pytest.mark.parametrize("looked_again", [False, True])
+@pytest.mark.parametrize("end", ["purge", "delete", "drain"])
+def test_what_was_begun_ends_when_nothing_more_has_to_leave(
+    house: House, end: str, looked_again: bool
+) -> None:
+    large = house.queue("large")
+    fill(large, 150 * RUN_LENGTH, persistent=False)
+    small = [house.queue(f"q{number}") for number in range(100)]
+    for queue in small:
+        fill(queue, 30, persistent=False, size=1000)
+    limit = round(0.6 * (weight(large) + sum(map(weight, small))))
+    memory = Memory(house.broker, limit)
+    memory.relieve()
+    assert len(house.broker.chores) == 1
+    if end == "drain":
+        drain(large)
+    elif end == "purge":
+        large.purge()
+    else:
+        house.vhost.delete_queue(large)
+    assert sum(map(weight, small)) < 0.75 * limit
+    if looked_again:
+        memory.relieve()
+    house.broker.chores.finish()
+    assert [queue.away_count() for queue in small] == [0] * len(small)

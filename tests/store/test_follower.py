@@ -244,7 +244,7 @@ def test_what_came_while_lmdb_was_busy_is_given_to_it_in_the_pause_that_follows(
     first = fill_until_lmdb_is_given_something(store)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        server = threading.Thread(target=serve, args=(theirs.fileno(), store.writer))
+        server = threading.Thread(target=serve, args=(theirs.fileno(), store.writer, pytest.fail))
         server.start()
         payload = encoded(putting(first))[0]
         ours.sendall(REQUEST.pack(1, len(payload)) + payload)
@@ -265,7 +265,7 @@ def test_a_failed_step_is_tried_again_while_nothing_is_asked_for(
     store.inner.failing = True
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        server = threading.Thread(target=serve, args=(theirs.fileno(), store.writer))
+        server = threading.Thread(target=serve, args=(theirs.fileno(), store.writer, pytest.fail))
         server.start()
         payload = encoded(putting(1))[0]
         ours.sendall(REQUEST.pack(1, len(payload)) + payload)
